@@ -1,0 +1,176 @@
+"""Settings: the only reader of the environment.
+
+Order: explicit argument, then environment, then `.env` in the working directory, then the default here.
+Names without a prefix are the ones existing deployments already set; all others start with LLM_MCP_.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import platformdirs
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from .errors import SetupError
+
+
+def installed_version() -> str:
+    """Return the version of the installed package, `YYYY.M.N`."""
+    try:
+        return version("llm-mcp")
+    except PackageNotFoundError:
+        return "0+unknown"
+
+
+def default_data_dir() -> Path:
+    """Return where the embedded parts keep their data: /var/lib/llm-mcp as root, else the user's data folder."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/llm-mcp")
+    return Path(platformdirs.user_data_dir("llm-mcp", appauthor=False))
+
+
+def _env(*names: str) -> AliasChoices:
+    return AliasChoices(*names)
+
+
+class Settings(BaseSettings):
+    """Everything that can be set; each field's description says its unit and meaning."""
+
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore", populate_by_name=True, frozen=True)
+
+    # Where things are
+    data_dir: Path = Field(default_factory=default_data_dir, validation_alias=_env("LLM_MCP_DATA_DIR"))
+    """Folder of the embedded Postgres and its state."""
+    db_dsn: SecretStr | None = Field(None, validation_alias=_env("DB_DSN", "DATABASE_URL"))
+    """Postgres to use instead of the embedded one."""
+    db_direct_dsn: SecretStr | None = Field(None, validation_alias=_env("LLM_MCP_DB_DIRECT_DSN"))
+    """Postgres past any pooler, for LISTEN and session locks; the main one when unset."""
+    db_schema: str = Field("llm", validation_alias=_env("LLM_MCP_DB_SCHEMA"))
+    """Schema of our tables."""
+    db_pool_size: int = Field(16, ge=1, le=500, validation_alias=_env("LLM_MCP_DB_POOL_SIZE"))
+    """Connections a process may open."""
+    http_addr: str = Field("127.0.0.1:8080", validation_alias=_env("CORE_HTTP_ADDR"))
+    """HOST:PORT of the HTTP door; ":8080" means loopback here."""
+
+    # Providers
+    ollama_base_url: str | None = Field(None, validation_alias=_env("OLLAMA_BASE_URL"))
+    """Ollama to use; unset: 127.0.0.1:11434 when it answers, else the embedded device."""
+    ollama_model: str | None = Field(None, validation_alias=_env("OLLAMA_MODEL"))
+    """Model of a generate or chat job that names none; unset: the first loaded, else the first listed."""
+    ollama_embed_model: str | None = Field(None, validation_alias=_env("OLLAMA_EMBED_MODEL"))
+    """The same for embeddings."""
+    openai_api_key: SecretStr | None = Field(None, validation_alias=_env("OPENAI_API_KEY"))
+    openai_base_url: str = Field("https://api.openai.com/v1", validation_alias=_env("OPENAI_BASE_URL"))
+    """API base, or the full …/chat/completions address that older deployments set."""
+    openai_model: str = Field("gpt-4o-mini", validation_alias=_env("OPENAI_MODEL"))
+    openai_embed_model: str = Field("text-embedding-3-small", validation_alias=_env("OPENAI_EMBED_MODEL"))
+    openrouter_api_key: SecretStr | None = Field(None, validation_alias=_env("OPENROUTER_API_KEY"))
+    openrouter_base_url: str = Field(
+        "https://openrouter.ai/api/v1", validation_alias=_env("OPENROUTER_BASE_URL")
+    )
+    openrouter_model: str = Field("google/gemini-2.5-flash", validation_alias=_env("OPENROUTER_MODEL"))
+    provider_timeout_s: float = Field(600.0, gt=0, le=86400, validation_alias=_env("LLM_MCP_PROVIDER_TIMEOUT_S"))
+    """Longest silence of a provider before the call counts as dead, s."""
+
+    # Embedded model
+    embedded_model: Path | None = Field(None, validation_alias=_env("LLM_MCP_EMBEDDED_MODEL"))
+    """GGUF file for the embedded device instead of the packaged one."""
+    embedded_context: int = Field(2048, ge=64, le=1_048_576, validation_alias=_env("LLM_MCP_EMBEDDED_CONTEXT"))
+    """Context of the embedded device, tokens."""
+
+    # Work
+    worker_name: str | None = Field(None, validation_alias=_env("WORKER_NAME"))
+    worker_threads: int = Field(8, ge=1, le=512, validation_alias=_env("LLM_MCP_WORKER_THREADS"))
+    """Jobs one worker process runs at once."""
+    lease_s: float = Field(
+        30.0, ge=1, le=3600, validation_alias=_env("LLM_MCP_LEASE_S", "WORKER_LEASE_SECONDS")
+    )
+    """Length of a lease, s; it is renewed every third of it."""
+    drain_s: float = Field(20.0, ge=0, le=3600, validation_alias=_env("LLM_MCP_DRAIN_S"))
+    """How long running jobs may finish after SIGTERM before they are released, s."""
+    poll_s: float = Field(1.0, ge=0.05, le=60, validation_alias=_env("LLM_MCP_POLL_S"))
+    """How often an idle worker looks without being woken, s (jittered)."""
+    ageing_s: float = Field(600.0, ge=1, le=86400, validation_alias=_env("LLM_MCP_AGEING_S"))
+    """A job that waited this long goes before any priority, s."""
+    reap_s: float = Field(1.0, ge=0.1, le=60, validation_alias=_env("LLM_MCP_REAP_S"))
+    """How often ended leases and passed deadlines are looked for, s."""
+    modules: str = Field("", validation_alias=_env("LLM_MCP_MODULES"))
+    """Comma-separated Python modules with kinds of your own, imported by worker and web."""
+
+    # Limits
+    max_body_bytes: int = Field(16 * 2**20, ge=1024, validation_alias=_env("LLM_MCP_MAX_BODY_BYTES"))
+    """Largest request body, payload or result of any door, bytes."""
+    max_streams: int = Field(1000, ge=1, le=20000, validation_alias=_env("LLM_MCP_MAX_STREAMS"))
+    """Open streams a web process carries; more are told 503."""
+    event_retention_days: int = Field(7, ge=1, le=3650, validation_alias=_env("LLM_MCP_EVENT_RETENTION_DAYS"))
+    """Days the events of a stream are kept."""
+    job_retention_days: int = Field(7, ge=1, le=3650, validation_alias=_env("JOB_CLEANUP_RETENTION_DAYS"))
+    """Days finished jobs are kept."""
+
+    # Speech
+    log_level: str = Field("INFO", validation_alias=_env("LLM_MCP_LOG_LEVEL"))
+    log_format: str = Field("auto", pattern="^(auto|json|console)$", validation_alias=_env("LLM_MCP_LOG_FORMAT"))
+    """json, console, or auto: console on a terminal."""
+
+    @field_validator("db_schema")
+    @classmethod
+    def _plain_identifier(cls, value: str) -> str:
+        if not re.fullmatch(r"[a-z_][a-z0-9_]{0,62}", value):
+            raise ValueError("must be a plain lower-case identifier")
+        return value
+
+    @field_validator("log_level")
+    @classmethod
+    def _known_level(cls, value: str) -> str:
+        if value.upper() not in {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}:
+            raise ValueError("must be DEBUG, INFO, WARNING, ERROR or CRITICAL")
+        return value.upper()
+
+    @field_validator("db_dsn", "db_direct_dsn", "openai_api_key", "openrouter_api_key", mode="before")
+    @classmethod
+    def _empty_is_unset(cls, value: object) -> object:
+        return None if value in ("", "not-used") else value
+
+    @property
+    def http_host_port(self) -> tuple[str, int]:
+        """Return (host, port) of the HTTP door; an empty host is loopback."""
+        return split_addr(self.http_addr, "CORE_HTTP_ADDR")
+
+    def user_modules(self) -> list[str]:
+        """Return the names of the user's modules to import."""
+        return [name.strip() for name in self.modules.split(",") if name.strip()]
+
+
+def split_addr(addr: str, name: str) -> tuple[str, int]:
+    """Return (host, port) of `HOST:PORT`, `:PORT` or `[V6]:PORT`.
+
+    Raises SetupError naming `name` when it is none of these.
+    """
+    host, colon, port = addr.rpartition(":")
+    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise SetupError(f"{name}: {addr!r} is not HOST:PORT")
+    return host.strip("[]") or "127.0.0.1", int(port)
+
+
+def load(**overrides: object) -> Settings:
+    """Read the settings; `overrides` (None means "not given") win over the environment.
+
+    Raises SetupError, one line naming each bad field.
+    """
+    given = {name: value for name, value in overrides.items() if value is not None}
+    try:
+        return Settings(**given)  # type: ignore[arg-type] # values are checked by pydantic, names by our callers
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False))
+        raise SetupError(f"settings: {faults}") from None
+
+
+@cache
+def settings() -> Settings:
+    """Return this process's settings, read once."""
+    return load()
