@@ -70,9 +70,7 @@ class Settings(BaseSettings):
     openai_model: str = Field("gpt-4o-mini", validation_alias=_env("OPENAI_MODEL"))
     openai_embed_model: str = Field("text-embedding-3-small", validation_alias=_env("OPENAI_EMBED_MODEL"))
     openrouter_api_key: SecretStr | None = Field(None, validation_alias=_env("OPENROUTER_API_KEY"))
-    openrouter_base_url: str = Field(
-        "https://openrouter.ai/api/v1", validation_alias=_env("OPENROUTER_BASE_URL")
-    )
+    openrouter_base_url: str = Field("https://openrouter.ai/api/v1", validation_alias=_env("OPENROUTER_BASE_URL"))
     openrouter_model: str = Field("google/gemini-2.5-flash", validation_alias=_env("OPENROUTER_MODEL"))
     provider_timeout_s: float = Field(600.0, gt=0, le=86400, validation_alias=_env("LLM_MCP_PROVIDER_TIMEOUT_S"))
     """Longest silence of a provider before the call counts as dead, s."""
@@ -87,9 +85,7 @@ class Settings(BaseSettings):
     worker_name: str | None = Field(None, validation_alias=_env("WORKER_NAME"))
     worker_threads: int = Field(8, ge=1, le=512, validation_alias=_env("LLM_MCP_WORKER_THREADS"))
     """Jobs one worker process runs at once."""
-    lease_s: float = Field(
-        30.0, ge=1, le=3600, validation_alias=_env("LLM_MCP_LEASE_S", "WORKER_LEASE_SECONDS")
-    )
+    lease_s: float = Field(30.0, ge=1, le=3600, validation_alias=_env("LLM_MCP_LEASE_S", "WORKER_LEASE_SECONDS"))
     """Length of a lease, s; it is renewed every third of it."""
     drain_s: float = Field(20.0, ge=0, le=3600, validation_alias=_env("LLM_MCP_DRAIN_S"))
     """How long running jobs may finish after SIGTERM before they are released, s."""

@@ -1,18 +1,18 @@
 """Every error llm-mcp raises on purpose.
 
-    LlmMcpError
-    ├── InvalidInput            the caller's mistake: HTTP 400, names the field
-    │   └── TooLarge            over a size limit: HTTP 413
-    ├── NotFound                no such job: HTTP 404
-    ├── Conflict                the job is not in a status that allows it: HTTP 409
-    │   ├── LeaseLost           the lease belongs to somebody else now, or to nobody
-    │   └── KeyReused           the idempotency key already named another request: HTTP 422
-    ├── Unavailable             something we need is down: HTTP 503 with Retry-After
-    ├── SetupError              the installation or the settings are wrong; the text says what to do
-    ├── WaitTimeout             the job did not finish in the time the caller gave
-    ├── JobFailed               the job finished without a result
-    ├── Cut                     the running call was cut on purpose (lease lost, cancelled, deadline, drain)
-    └── ProviderError           a model provider failed; `retryable` says whether another try may help
+LlmMcpError
+├── InvalidInput            the caller's mistake: HTTP 400, names the field
+│   └── TooLarge            over a size limit: HTTP 413
+├── NotFound                no such job: HTTP 404
+├── Conflict                the job is not in a status that allows it: HTTP 409
+│   ├── LeaseLost           the lease belongs to somebody else now, or to nobody
+│   └── KeyReused           the idempotency key already named another request: HTTP 422
+├── Unavailable             something we need is down: HTTP 503 with Retry-After
+├── SetupError              the installation or the settings are wrong; the text says what to do
+├── WaitTimeout             the job did not finish in the time the caller gave
+├── JobFailed               the job finished without a result
+├── Cut                     the running call was cut on purpose (lease lost, cancelled, deadline, drain)
+└── ProviderError           a model provider failed; `retryable` says whether another try may help
 """
 
 from __future__ import annotations

@@ -1,0 +1,127 @@
+"""The job: one request, one row, and the statuses it moves through.
+
+                 submit
+                   │
+                   ▼          claim
+        ┌──────► queued ───────────────► running ──────────► done
+        │          │                    │  │  │    complete
+        │          │ cancel             │  │  │
+        │          │ deadline           │  │  └─ cancel, deadline, last fail, last lost lease
+        │          ▼                    │  │                  │
+        │        error ◄────────────────┼──┼──────────────────┘
+        │                               │  │
+        └───────────────────────────────┴──┘
+           fail (tries left), lease expired (tries left), release
+
+`done` and `error` are final. `reason` says which error it was.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+DEFAULT_MAX_ATTEMPTS = 3
+
+
+class Status(StrEnum):
+    """The four statuses clients see."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    ERROR = "error"
+
+    @property
+    def final(self) -> bool:
+        """Whether a job in this status never changes again."""
+        return self in (Status.DONE, Status.ERROR)
+
+
+class Reason(StrEnum):
+    """Why a job ended in `error`: the fate of its last attempt."""
+
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    DEADLINE_EXCEEDED = "deadline_exceeded"
+    LEASE_EXPIRED = "lease_expired"
+    CRASHED = "crashed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """What a door asks for: everything of a job that its submitter decides."""
+
+    kind: str
+    payload: Any = field(default_factory=dict, repr=False)
+    """Any JSON value."""
+    priority: int = 0
+    """Higher goes first; any 32-bit integer."""
+    source: str = ""
+    max_attempts: int = DEFAULT_MAX_ATTEMPTS
+    deadline_at: datetime | None = None
+    """Instant after which nobody wants the answer; aware."""
+    delay_s: float = 0.0
+    """Seconds before it may start."""
+    idempotency_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One row of `jobs` as its submitter sees it. Instants are aware; `payload` and `result` are JSON text."""
+
+    id: UUID
+    kind: str
+    queue: str
+    status: Status
+    reason: Reason | None
+    attempts: int
+    max_attempts: int
+    priority: int
+    source: str
+    queued_at: datetime
+    updated_at: datetime
+    run_at: datetime
+    lease_until: datetime | None = None
+    deadline_at: datetime | None = None
+    finished_at: datetime | None = None
+    worker_id: str | None = None
+    error: str | None = None
+    payload: str | None = field(default=None, repr=False)
+    """None in lists, which do not carry it."""
+    result: str | None = field(default=None, repr=False)
+    served: bool = True
+    """Whether any live worker takes this kind."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One try of a job. `status` is running, done or error; `reason` the fate of one that ended in error."""
+
+    attempt: int
+    worker_id: str
+    status: str
+    reason: str | None
+    error: str | None
+    started_at: datetime
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """One worker's right to one attempt of one job, named by `token`."""
+
+    job_id: UUID
+    token: int
+    kind: str
+    payload: str = field(repr=False)
+    """JSON text."""
+    attempt: int
+    max_attempts: int
+    tries: int
+    """Attempts that count against `max_attempts`, this one included."""
+    seconds_left: float | None
+    """Until the job's deadline when it was claimed, s; None without one."""

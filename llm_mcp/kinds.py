@@ -1,0 +1,89 @@
+"""Kinds: the sorts of jobs we know, each with the model its payload must fit.
+
+A kind nobody registered is still a kind: workers in other languages may serve it, so any JSON payload is
+accepted for it and it waits until one comes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from .errors import InvalidInput, SetupError
+
+_QUEUE = re.compile(r"[A-Za-z_][A-Za-z0-9._-]{0,99}")
+MAX_KIND_CHARS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A registered kind: its name, the model of its payload (None: any JSON) and its defaults."""
+
+    name: str
+    payload: type[BaseModel] | None = None
+    queue: str = "default"
+    max_attempts: int = 3
+
+    def validate(self, payload: Any) -> Any:
+        """Return the payload as its model sees it (the value itself without a model).
+
+        Raises InvalidInput, code `invalid_payload`, naming the first bad field as `payload.…`.
+        """
+        if self.payload is None:
+            return payload
+        try:
+            return self.payload.model_validate(payload)
+        except ValidationError as error:
+            first = error.errors(include_input=False, include_url=False)[0]
+            path = ".".join(["payload", *map(str, first["loc"])])
+            raise InvalidInput(f"{self.name}: {first['msg']}", field=path, code="invalid_payload") from None
+
+
+class Kinds:
+    """The registry. One per process, filled at import, only read afterwards."""
+
+    def __init__(self) -> None:
+        self._kinds: dict[str, Kind] = {}
+
+    def add(self, kind: Kind) -> Kind:
+        """Register a kind; the very same again changes nothing.
+
+        Raises SetupError for a blank name, a bad queue name, or a name another definition has taken.
+        """
+        check_name(kind.name, error=SetupError)
+        if not _QUEUE.fullmatch(kind.queue):
+            raise SetupError(f"kind {kind.name!r}: bad queue name {kind.queue!r}")
+        if self._kinds.setdefault(kind.name, kind) != kind:
+            raise SetupError(f"kind {kind.name!r} is registered twice")
+        return kind
+
+    def get(self, name: str) -> Kind | None:
+        """Return the kind of that name, None when nobody registered it."""
+        return self._kinds.get(name)
+
+    def __iter__(self) -> Iterator[Kind]:
+        return iter(self._kinds.values())
+
+
+def check_name(name: str, *, error: type[SetupError] | None = None) -> None:
+    """Refuse a kind name that is blank, too long or holds control characters.
+
+    Raises InvalidInput with code `kind_required` or `invalid_kind` and field `kind` (or `error` when given).
+    """
+    if not name.strip():
+        fault, code = "kind must not be blank", "kind_required"
+    elif len(name) > MAX_KIND_CHARS:
+        fault, code = f"kind is longer than {MAX_KIND_CHARS} characters", "invalid_kind"
+    elif not name.isprintable():
+        fault, code = "kind holds a control character", "invalid_kind"
+    else:
+        return
+    raise error(fault) if error else InvalidInput(fault, field="kind", code=code)
+
+
+KINDS = Kinds()
+"""Every kind of this process."""

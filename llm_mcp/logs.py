@@ -1,0 +1,45 @@
+"""Logging: one structured line per event, with the job and worker it belongs to.
+
+Every record carries `action`, a stable word to search for. Prompts, answers, keys and tokens are never logged.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any
+
+import structlog
+
+from .config import Settings
+
+# These say too much: request lines with addresses at INFO, every message of every actor at DEBUG.
+_QUIET = {"httpx2": logging.WARNING, "httpcore2": logging.WARNING, "dramatiq": logging.CRITICAL}
+
+
+def configure(settings: Settings) -> None:
+    """Send this process's log to stderr as JSON or, on a terminal, as readable lines."""
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.ExtraAdder(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    as_json = settings.log_format == "json" or (settings.log_format == "auto" and not sys.stderr.isatty())
+    if as_json:
+        tail: list[Any] = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    else:
+        tail = [structlog.dev.ConsoleRenderer()]
+    handler = logging.StreamHandler()
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *tail],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(settings.log_level)
+    for name, level in _QUIET.items():
+        logging.getLogger(name).setLevel(level)

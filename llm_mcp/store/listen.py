@@ -1,0 +1,185 @@
+"""Wake-ups: NOTIFY is a hint that spares a poll, never the truth.
+
+`Notifier` sends in its own asynchronous transaction after the commit (inside the job's it would serialise every
+commit of the database), at once when quiet and gathered to one statement while busy. `Listener` holds the process's
+one LISTEN connection; its thread does nothing but pass notices on.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import psycopg
+
+from .pool import conninfo
+
+log = logging.getLogger(__name__)
+
+JOB_UPDATE = "job_update"
+"""Channel: a job or its stream changed; the payload is its id."""
+JOB_QUEUED = "job_queued"
+"""Channel: there is something to claim; the payload is empty."""
+
+_GATHER_S = 0.005
+_MAX_PENDING = 10_000
+_RETRY_S = 1.0
+_SEND = "SELECT pg_notify(channel, payload) FROM unnest(%s::text[], %s::text[]) AS n (channel, payload)"
+
+
+class Notifier:
+    """Sends notices from a thread of its own; `notify` never waits and never fails.
+
+    Under load repeats are merged; past a bound notices are dropped, for polling finds the work all the same.
+    """
+
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
+        self._pending: dict[tuple[str, str], None] = {}
+        self._mutex = threading.Lock()
+        self._wake = threading.Event()
+        self._closing = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def notify(self, channel: str, payload: str = "") -> None:
+        """Tell listeners soon that something happened."""
+        with self._mutex:
+            if self._closing.is_set():
+                return
+            if len(self._pending) < _MAX_PENDING:
+                self._pending[(channel, payload)] = None
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="llm-mcp-notify", daemon=True)
+                self._thread.start()
+        self._wake.set()
+
+    def close(self) -> None:
+        """Send what is waiting and stop."""
+        with self._mutex:
+            self._closing.set()
+            thread = self._thread
+        self._wake.set()
+        if thread is not None:
+            thread.join(timeout=3.0)
+
+    def _run(self) -> None:
+        conn: psycopg.Connection[object] | None = None
+        while True:
+            self._wake.wait()
+            self._wake.clear()
+            with self._mutex:
+                batch, self._pending = list(self._pending), {}
+            if batch:
+                try:
+                    conn = conn or self._connect()
+                    conn.execute(_SEND, ([c for c, _ in batch], [p for _, p in batch]))
+                except psycopg.Error:
+                    log.warning("notices lost", extra={"action": "notify_failed", "count": len(batch)})
+                    if conn is not None:
+                        conn.close()
+                        conn = None
+                    self._closing.wait(_RETRY_S)  # a server that is down is not asked a thousand times a second
+            if self._closing.is_set():
+                with self._mutex:
+                    if self._pending and conn is not None:
+                        continue
+                break
+            self._closing.wait(_GATHER_S)
+        if conn is not None:
+            conn.close()
+
+    def _connect(self) -> psycopg.Connection[object]:
+        conn = psycopg.connect(conninfo(self._dsn), autocommit=True)
+        conn.execute("SET synchronous_commit = off")
+        return conn
+
+
+class Listener:
+    """Hears notices and sets the events of those who asked.
+
+    One thread and one connection a process, started with the first subscriber. While it is reconnecting (and just
+    after) everybody is woken, because notices may have been missed.
+    """
+
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
+        self._waiting: dict[tuple[str, str], set[threading.Event]] = defaultdict(set)
+        self._mutex = threading.Lock()
+        self._closing = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._conn: psycopg.Connection[object] | None = None
+        self.connected = False
+
+    @contextmanager
+    def subscribe(self, channel: str, payload: str, event: threading.Event | None = None) -> Iterator[threading.Event]:
+        """Yield an event that is set whenever a notice with this payload arrives on this channel."""
+        event = event or threading.Event()
+        self.add(channel, payload, event)
+        try:
+            yield event
+        finally:
+            self.discard(channel, payload, event)
+
+    def add(self, channel: str, payload: str, event: threading.Event) -> None:
+        """Set `event` at every such notice until `discard`."""
+        with self._mutex:
+            self._waiting[(channel, payload)].add(event)
+            if self._thread is None and not self._closing.is_set():
+                self._thread = threading.Thread(target=self._run, name="llm-mcp-listen", daemon=True)
+                self._thread.start()
+
+    def discard(self, channel: str, payload: str, event: threading.Event) -> None:
+        """Undo `add`."""
+        with self._mutex:
+            waiting = self._waiting.get((channel, payload))
+            if waiting is not None:
+                waiting.discard(event)
+                if not waiting:
+                    del self._waiting[(channel, payload)]
+
+    def close(self) -> None:
+        """Stop listening and wake everybody a last time."""
+        self._closing.set()
+        thread = self._thread
+        if thread is not None:
+            thread.join(timeout=3.0)
+        self._wake_all()
+
+    def _run(self) -> None:
+        while not self._closing.is_set():
+            try:
+                with psycopg.connect(conninfo(self._dsn), autocommit=True) as conn:
+                    conn.execute(f"LISTEN {JOB_UPDATE}")
+                    conn.execute(f"LISTEN {JOB_QUEUED}")
+                    self.connected = True
+                    self._wake_all()
+                    self._hear(conn)
+            except (psycopg.Error, OSError) as error:
+                log.warning("listening again soon", extra={"action": "listen_lost", "error": type(error).__name__})
+            self.connected = False
+            self._wake_all()
+            self._closing.wait(_RETRY_S)
+
+    def _hear(self, conn: psycopg.Connection[object]) -> None:
+        # No SQL may run on this connection inside the loop: psycopg would wait for itself for ever.
+        while not self._closing.is_set():
+            for notice in conn.notifies(timeout=0.5):
+                self._wake(notice.channel, notice.payload)
+                if self._closing.is_set():
+                    return
+
+    def _wake(self, channel: str, payload: str) -> None:
+        with self._mutex:
+            events = list(self._waiting.get((channel, payload), ()))
+        for event in events:
+            event.set()
+
+    def _wake_all(self) -> None:
+        with self._mutex:
+            events = {event for waiting in self._waiting.values() for event in waiting}
+        for event in events:
+            with suppress(RuntimeError):
+                event.set()

@@ -1,0 +1,75 @@
+"""Who is at work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from .pool import Database
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worker:
+    """One worker process as the database saw it last."""
+
+    id: str
+    name: str
+    host: str
+    pid: int | None
+    version: str
+    kinds: list[str]
+    threads: int
+    running: int
+    started_at: datetime
+    seen_at: datetime
+    stopped_at: datetime | None
+
+
+def seen(
+    db: Database,
+    worker_id: str,
+    *,
+    name: str,
+    host: str,
+    pid: int,
+    version: str,
+    kinds: Sequence[str],
+    threads: int,
+    running: int,
+) -> None:
+    """Write that this worker is alive, takes these kinds and runs so many jobs now."""
+    db.run(
+        "worker_seen",
+        {
+            "id": worker_id,
+            "name": name,
+            "host": host,
+            "pid": pid,
+            "version": version,
+            "kinds": list(kinds),
+            "threads": threads,
+            "running": running,
+        },
+    )
+
+
+def stopped(db: Database, worker_id: str) -> None:
+    """Write that this worker left in good order."""
+    db.run("worker_stopped", {"id": worker_id})
+
+
+def alive(db: Database, *, within_s: float = 60.0) -> list[Worker]:
+    """Return the workers seen within the last `within_s` seconds, newest first."""
+    return [Worker(**row) for row in db.run("workers", {"within_s": within_s})]
+
+
+def forget(db: Database) -> None:
+    """Drop the rows of workers not seen for a day."""
+    db.run("forget_workers")
+
+
+def applied_migrations(db: Database) -> int:
+    """Return how many migrations the database has; proves that it answers and that the schema stands."""
+    count: int = db.run("health")[0]["migrations"]
+    return count
