@@ -61,7 +61,8 @@ class Submission:
     priority: int = 0
     """Higher goes first; any 32-bit integer."""
     source: str = ""
-    max_attempts: int = DEFAULT_MAX_ATTEMPTS
+    max_attempts: int = 0
+    """Tries at most; 0: what the kind says."""
     deadline_at: datetime | None = None
     """Instant after which nobody wants the answer; aware."""
     delay_s: float = 0.0

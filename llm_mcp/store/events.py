@@ -9,9 +9,10 @@ from uuid import UUID
 
 import orjson
 
-from ..errors import LeaseLost, NotFound
-from ..events import Cursor, Event
-from ..job import Status
+from llm_mcp.errors import LeaseLost, NotFound
+from llm_mcp.events import Cursor, Event
+from llm_mcp.job import Status
+
 from .pool import Database
 
 PAGE = 500

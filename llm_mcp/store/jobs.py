@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from ..errors import LeaseLost, NotFound
-from ..job import Attempt, Job, Lease, Reason, Status, Submission
-from ..strictjson import dumps
+from llm_mcp.errors import LeaseLost, NotFound
+from llm_mcp.job import Attempt, Job, Lease, Reason, Status, Submission
+from llm_mcp.strictjson import dumps
+
 from .pool import Connection, Database, Row
 
 MAX_CRASHES = 3
@@ -56,7 +57,8 @@ def claim(
         "lease_s": lease_s,
         "ageing_s": ageing_s,
     }
-    return [Lease(**row) for row in db.run("claim", params)]
+    # Asked once only: repeated blindly, a claim whose reply was lost would lease a second batch. See `claimed`.
+    return [Lease(**row) for row in db.run("claim", params, repeatable=False)]
 
 
 def claimed(db: Database, worker_id: str, claim_id: UUID) -> list[Lease]:

@@ -24,6 +24,10 @@ JOB_UPDATE = "job_update"
 JOB_QUEUED = "job_queued"
 """Channel: there is something to claim; the payload is empty."""
 
+JOB_ENDED = "job_ended"
+"""Channel: a job was ended from outside (cancelled, past its deadline); the payload is its id."""
+
+_CHANNELS = (JOB_UPDATE, JOB_QUEUED, JOB_ENDED)
 _GATHER_S = 0.005
 _MAX_PENDING = 10_000
 _RETRY_S = 1.0
@@ -152,8 +156,8 @@ class Listener:
         while not self._closing.is_set():
             try:
                 with psycopg.connect(conninfo(self._dsn), autocommit=True) as conn:
-                    conn.execute(f"LISTEN {JOB_UPDATE}")
-                    conn.execute(f"LISTEN {JOB_QUEUED}")
+                    for channel in _CHANNELS:
+                        conn.execute(f"LISTEN {channel}")
                     self.connected = True
                     self._wake_all()
                     self._hear(conn)

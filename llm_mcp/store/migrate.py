@@ -8,11 +8,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import LiteralString, cast
 
 import psycopg
+from psycopg import sql
 
-from ..errors import SetupError
+from llm_mcp.errors import SetupError
+
 from .pool import Connection, connect
 from .sql import in_schema
 
@@ -67,7 +68,7 @@ def pending(conn: Connection, schema: str = "llm", shipped: list[Migration] | No
     there = conn.execute("SELECT to_regclass(%s) AS ledger", (f"{schema}.schema_migrations",)).fetchone()
     if there is None or there["ledger"] is None:
         return shipped
-    rows = conn.execute(_sql("SELECT version, name, sha256 FROM llm.schema_migrations", schema)).fetchall()
+    rows = conn.execute(in_schema("SELECT version, name, sha256 FROM llm.schema_migrations", schema)).fetchall()
     applied = {row["version"]: row for row in rows}
     for migration in shipped:
         row = applied.get(migration.version)
@@ -109,8 +110,8 @@ def migrate(
         _until(patience_s, lambda: conn.execute("SELECT pg_advisory_lock(%s)", (_LOCK_KEY,)), conn, "another migrator")
         try:
             if _missing(conn, schema):
-                conn.execute(_sql("CREATE SCHEMA IF NOT EXISTS llm", schema, word=True))
-                conn.execute(_sql(_LEDGER, schema))
+                conn.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(schema)))
+                conn.execute(in_schema(_LEDGER, schema))
             todo = pending(conn, schema, shipped)
             for migration in todo:
                 _until(patience_s, lambda m=migration: _apply(conn, m, schema), conn, f"{migration.name}")  # type: ignore[misc] # mypy cannot infer a lambda with a default
@@ -127,9 +128,9 @@ def _missing(conn: Connection, schema: str) -> bool:
 
 
 def _apply(conn: Connection, migration: Migration, schema: str) -> None:
-    record = _sql("INSERT INTO llm.schema_migrations (version, name, sha256) VALUES (%s, %s, %s)", schema)
+    record = in_schema("INSERT INTO llm.schema_migrations (version, name, sha256) VALUES (%s, %s, %s)", schema)
     values = (migration.version, migration.name, migration.sha256)
-    text = cast(LiteralString, migration.text)  # our own file, not input
+    text = migration.text  # our own file, not input
     if migration.text.startswith(_ALONE):
         conn.execute(text)
         conn.execute(record, values)
@@ -153,9 +154,3 @@ def _until(patience_s: float, action: Callable[[], object], conn: Connection, wh
             time.sleep(_PAUSE_S)  # lets the queue behind us move between two tries
         except psycopg.Error as error:
             raise SetupError(f"migrate: {what}: {str(error).strip().splitlines()[0]}") from None
-
-
-def _sql(text: LiteralString, schema: str, *, word: bool = False) -> LiteralString:
-    if word:
-        return cast(LiteralString, text.replace(" llm", f" {schema}"))
-    return cast(LiteralString, in_schema(text, schema))

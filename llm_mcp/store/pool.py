@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Mapping
-from typing import Any, LiteralString, cast
+from typing import Any
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from ..errors import InvalidInput, KeyReused, LlmMcpError, TooLarge, Unavailable
+from llm_mcp.errors import InvalidInput, KeyReused, LlmMcpError, TooLarge, Unavailable
+
 from .sql import statements
 
 Row = dict[str, Any]
@@ -37,7 +38,7 @@ _CHECKOUT_S = 2.0
 def conninfo(dsn: str) -> str:
     """Return the DSN with our keepalive defaults, which the DSN's own words override.
 
-    Raises Unavailable-free InvalidInput when it is no DSN at all; the text never repeats it (it may hold a password).
+    Raises InvalidInput when it is no DSN at all; the text never repeats it (it may hold a password).
     """
     try:
         given = conninfo_to_dict(dsn)
@@ -71,19 +72,26 @@ class Database:
         self._pool: ConnectionPool[Connection] | None = None
         self._opening = threading.Lock()
 
-    def run(self, name: str, params: Mapping[str, Any] | None = None, *, conn: Connection | None = None) -> list[Row]:
+    def run(
+        self,
+        name: str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        conn: Connection | None = None,
+        repeatable: bool = True,
+    ) -> list[Row]:
         """Run one named statement and return its rows.
 
         On `conn` it joins the caller's transaction. Without one it is its own transaction, and is asked once more
-        when the connection broke: every statement of ours may be repeated (ids, tokens and claim ids see to it).
+        when the connection broke, for our statements may be repeated (ids and tokens see to it); `repeatable` says so.
         Raises Unavailable when the database is not there, InvalidInput for values it refuses.
         """
-        query = cast(LiteralString, self._statements[name])
+        query = self._statements[name]
         if conn is not None:
             with conn.cursor(row_factory=dict_row) as cursor:
                 return _fetch(cursor, query, params)
         pool = self._open_pool()
-        for last in (False, True):
+        for last in (False, True) if repeatable else (True,):
             try:
                 with pool.connection(timeout=_CHECKOUT_S) as own, own.cursor(row_factory=dict_row) as cursor:
                     return _fetch(cursor, query, params)
@@ -123,7 +131,7 @@ class Database:
             pool.close(timeout=2.0)
 
 
-def _fetch(cursor: psycopg.Cursor[Row], query: LiteralString, params: Mapping[str, Any] | None) -> list[Row]:
+def _fetch(cursor: psycopg.Cursor[Row], query: str, params: Mapping[str, Any] | None) -> list[Row]:
     try:
         cursor.execute(query, params)
         return cursor.fetchall() if cursor.description else []

@@ -1,0 +1,126 @@
+"""Running a model call as a job: provider, stream, usage, and the result in the shape clients know."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+from .errors import ProviderError
+from .http import Wire
+from .providers.base import Delta, Provider, Reply
+from .run import Run
+
+Verb = Literal["generate", "chat", "embed"]
+
+_MILLION = Decimal(1_000_000)
+_LOCAL = frozenset({"ollama"})
+_local = threading.local()
+
+
+def call(run: Run, provider: str, verb: Verb, payload: BaseModel) -> dict[str, Any]:
+    """Make one model call for an attempt: stream what comes, note what it used, and return the job's result.
+
+    Raises ProviderError as the provider does, Cut when the attempt was stopped.
+    """
+    asked = payload.model_dump(exclude_unset=True)
+    wire = _wire(run)
+    run.when_cut(wire.cut)
+    try:
+        reply = _ask(run.runtime.provider(provider), verb, asked, wire, run)
+    except ProviderError:
+        run.check()  # a call that was cut on purpose is no failure of the provider
+        raise
+    finally:
+        run.when_cut(None)
+    used = {"tokens_in": reply.usage.tokens_in, "tokens_out": reply.usage.tokens_out}
+    run.metrics.update(provider=provider, model=reply.model, **used)
+    run.usage(provider=provider, model=reply.model, **used)
+    return embedding_result(provider, reply) if verb == "embed" else text_result(provider, asked, reply)
+
+
+def text_result(provider: str, asked: Mapping[str, Any], reply: Reply) -> dict[str, Any]:
+    """Return the result of a generation: the flat fields clients read, and the provider's own JSON under `data`."""
+    result: dict[str, Any] = {
+        "ok": True,
+        "response": reply.text,
+        "model": reply.model,
+        "provider": provider,
+        "device_id": asked.get("device_id", ""),
+        "tier": asked.get("_tier", ""),
+        "tokens_in": reply.usage.tokens_in,
+        "tokens_out": reply.usage.tokens_out,
+        "cost": cost_text(cost_usd(provider, asked, reply)),
+        "data": reply.data,
+    }
+    if reply.thinking and asked.get("thinking", provider in _LOCAL):
+        result["thinking"] = reply.thinking
+    return result
+
+
+def embedding_result(provider: str, reply: Reply) -> dict[str, Any]:
+    """Return the result of an embedding: vectors are under `data`, as the provider gave them."""
+    return {
+        "ok": True,
+        "model": reply.model,
+        "provider": provider,
+        "tokens_in": reply.usage.tokens_in,
+        "data": reply.data,
+    }
+
+
+def cost_usd(provider: str, asked: Mapping[str, Any], reply: Reply) -> Decimal | None:
+    """Return what a call cost, USD; None when nobody knows.
+
+    The provider's own figure wins; else the prices the payload carries (`_price_in_1m`, `_price_out_1m`, USD per
+    million tokens); a model on one's own machine costs nothing.
+    """
+    if reply.usage.cost_usd is not None:
+        return reply.usage.cost_usd
+    price_in, price_out = asked.get("_price_in_1m"), asked.get("_price_out_1m")
+    if isinstance(price_in, int | float) and isinstance(price_out, int | float):
+        paid = Decimal(str(price_in)) * reply.usage.tokens_in + Decimal(str(price_out)) * reply.usage.tokens_out
+        return paid / _MILLION
+    return Decimal(0) if provider in _LOCAL else None
+
+
+def cost_text(usd: Decimal | None) -> str | None:
+    """Return a cost as clients know it: five decimals and a dollar sign; None when it is not known."""
+    return None if usd is None else f"{usd:.5f}$"
+
+
+def _ask(provider: Provider, verb: Verb, asked: dict[str, Any], wire: Wire, run: Run) -> Reply:
+    def on_delta(delta: Delta) -> None:
+        if delta.thinking:
+            run.thinking(delta.thinking)
+        if delta.text:
+            run.text(delta.text)
+
+    if verb == "embed":
+        return provider.embed(asked, wire=wire)
+    if verb == "chat":
+        return provider.chat(_with_messages(asked), wire=wire, on_delta=on_delta)
+    return provider.generate(asked, wire=wire, on_delta=on_delta)
+
+
+def _with_messages(asked: dict[str, Any]) -> dict[str, Any]:
+    """Turn a chat's `prompt` and `system` into the messages they stand for."""
+    prompt, system = asked.pop("prompt", None), asked.pop("system", None)
+    messages = list(asked.get("messages") or [])
+    if not messages and prompt is not None:
+        messages = [{"role": "user", "content": prompt}]
+    if system and not any(message.get("role") == "system" for message in messages):
+        messages.insert(0, {"role": "system", "content": system})
+    return {**asked, "messages": messages}
+
+
+def _wire(run: Run) -> Wire:
+    """Return this worker thread's HTTP client, armed for one job."""
+    wire: Wire | None = getattr(_local, "wire", None)
+    if wire is None:
+        wire = _local.wire = Wire(read_timeout_s=run.runtime.settings.provider_timeout_s)
+    wire.arm()
+    return wire

@@ -1,0 +1,57 @@
+"""A job in the hand: what submitting from Python returns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from .errors import JobFailed
+from .events import Event
+from .job import Job, Status
+from .jobs import Jobs
+
+
+class JobHandle:
+    """One job by its id; every call asks the database, so it works from any process and after any restart."""
+
+    def __init__(self, jobs: Jobs, job_id: UUID) -> None:
+        self._jobs = jobs
+        self.id = job_id
+
+    def __repr__(self) -> str:
+        return f"JobHandle({self.id})"
+
+    def job(self) -> Job:
+        """Return the job as it is now. Raises NotFound (a submit whose transaction is still open, or rolled back)."""
+        return self._jobs.get(self.id)
+
+    @property
+    def status(self) -> Status:
+        """The job's status now."""
+        return self.job().status
+
+    def wait(self, timeout: float | None = None) -> Any:
+        """Return the result (a JSON value) once the job is done.
+
+        Raises WaitTimeout after `timeout` seconds (the job goes on), JobFailed with its reason when it ended in error.
+        """
+        job = self._jobs.wait(self.id, timeout_s=timeout)
+        if job.status is not Status.DONE:
+            raise JobFailed(job.error or f"job {self.id}: {job.reason}", reason=str(job.reason))
+        return None if job.result is None else orjson.loads(job.result)
+
+    def stream(self) -> Iterator[Event]:
+        """Yield the events of the job as they come, until it is finished.
+
+        A `delta` carries text; after a `reset` the text so far is void, for a new attempt began.
+        """
+        for item in self._jobs.follow(self.id):
+            if isinstance(item, Event):
+                yield item
+
+    def cancel(self) -> Job:
+        """End the job and return it. Raises Conflict with code `already_finished`."""
+        return self._jobs.cancel(self.id)

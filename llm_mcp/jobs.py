@@ -1,0 +1,205 @@
+"""What can be done with jobs: the service behind every door."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import uuid_utils.compat
+from psycopg import Connection
+
+from . import strictjson
+from .errors import Conflict, InvalidInput, TooLarge, WaitTimeout
+from .events import RESET, Cursor, Event
+from .job import Attempt, Job, Status, Submission
+from .kinds import KINDS, Kind, check_name
+from .runtime import Runtime
+from .store import events as event_rows
+from .store import jobs as rows
+from .store import workers
+from .store.listen import JOB_ENDED, JOB_QUEUED, JOB_UPDATE
+from .store.workers import Worker
+
+_INT4 = 2**31
+_MAX_SOURCE_CHARS = 200
+_MAX_KEY_CHARS = 255
+_FARTHEST = timedelta(days=365 * 100)
+# Notices may be missed: how long a watcher trusts them before it looks by itself, s.
+_LOOK_ANYWAY_S = 2.0
+_LOOK_ANYWAY_DEAF_S = 0.5
+_END = Cursor(_INT4 - 1, _INT4 - 1)
+
+
+class Jobs:
+    """The verbs on jobs for doors, actors and services. Cheap to make; safe for threads."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.runtime = runtime
+
+    def submit(self, submission: Submission, *, conn: Connection[object] | None = None) -> UUID:
+        """Check a submission, write it as one row and return the job's id.
+
+        On `conn` the row joins the caller's transaction: nothing runs until it commits, nothing stays when it rolls
+        back (workers then find it by polling, within a second or so). Raises InvalidInput naming the field, TooLarge,
+        KeyReused, Unavailable.
+        """
+        kind = KINDS.get(submission.kind) or Kind(submission.kind)
+        submission = self._checked(submission, kind)
+        job_id = rows.submit(self.runtime.db, uuid_utils.compat.uuid7(), submission, queue=kind.queue, conn=conn)
+        if conn is None:
+            self.runtime.notifier.notify(JOB_QUEUED)
+        return job_id
+
+    def get(self, job_id: UUID) -> Job:
+        """Return one job whole. Raises NotFound."""
+        return rows.get(self.runtime.db, job_id)
+
+    def attempts(self, job_id: UUID) -> list[Attempt]:
+        """Return the tries of a job, first to last."""
+        return rows.attempts(self.runtime.db, job_id)
+
+    def page(
+        self,
+        *,
+        limit: int = 50,
+        before: UUID | None = None,
+        status: Status | None = None,
+        kind: str | None = None,
+        source: str | None = None,
+    ) -> list[Job]:
+        """Return up to `limit` jobs, newest first, older than the job `before`; without payload and result."""
+        return rows.page(self.runtime.db, n=limit, before=before, status=status, kind=kind, source=source)
+
+    def cancel(self, job_id: UUID) -> Job:
+        """End a job that is not finished and return it.
+
+        Its running call is cut at the socket. Raises NotFound, or Conflict with code `already_finished`.
+        """
+        if not rows.cancel(self.runtime.db, job_id):
+            raise Conflict(f"job {job_id} is {self.get(job_id).status}", code="already_finished")
+        self.runtime.notifier.notify(JOB_ENDED, str(job_id))
+        self.runtime.announce(job_id)
+        return self.get(job_id)
+
+    def wait(self, job_id: UUID, *, timeout_s: float | None = None) -> Job:
+        """Return the job once it is finished.
+
+        Raises WaitTimeout after `timeout_s` seconds (None: never), NotFound.
+        """
+        end = None if timeout_s is None else time.monotonic() + timeout_s
+        with self.runtime.listener.subscribe(JOB_UPDATE, str(job_id)) as wake:
+            while True:
+                wake.clear()
+                if event_rows.follow(self.runtime.db, job_id, _END).status.final:
+                    return self.get(job_id)
+                left = self._look_anyway_s if end is None else min(self._look_anyway_s, end - time.monotonic())
+                if left <= 0:
+                    raise WaitTimeout(f"job {job_id} is not finished after {timeout_s:g} s")
+                wake.wait(left)
+
+    def follow(
+        self, job_id: UUID, after: Cursor | None = None, *, quiet_s: float = 15.0
+    ) -> Iterator[Job | Event | None]:
+        """Yield a job's life as it happens, from the place `after` on, until it is finished.
+
+        Items: a Job at once and at every change of status (the finished one last, after all its events); an Event for
+        each new one; None when nothing came for `quiet_s` seconds. Only the newest attempt is told: when another one
+        begins, a `reset` event says to forget the text so far. No database connection is held between looks.
+        Raises NotFound, Unavailable.
+        """
+        cursor = after or Cursor()
+        told: Status | None = None
+        last = time.monotonic()
+        with self.runtime.listener.subscribe(JOB_UPDATE, str(job_id)) as wake:
+            while True:
+                wake.clear()
+                glance = event_rows.follow(self.runtime.db, job_id, cursor)
+                items, cursor, stale = _read(glance, cursor)
+                yield from items
+                quiet, more = not items, glance.more or stale
+                if glance.status is not told and not (glance.status.final and more):
+                    job = self.get(job_id)
+                    if job.status is glance.status and job.attempts == glance.attempts:
+                        told = job.status
+                        quiet = False
+                        yield job
+                        if told.final:
+                            return
+                    else:
+                        more = True  # it moved on between the two looks: its newest events come first
+                now = time.monotonic()
+                if not quiet:
+                    last = now
+                elif now - last >= quiet_s:
+                    last = now
+                    yield None
+                if not more:
+                    wake.wait(min(self._look_anyway_s, max(0.0, quiet_s - (now - last))))
+
+    def workers(self) -> list[Worker]:
+        """Return the workers seen within the last minute."""
+        return workers.alive(self.runtime.db)
+
+    def unserved(self) -> dict[str, int]:
+        """Return the kinds with waiting jobs that no live worker takes, with how many wait."""
+        return rows.unserved(self.runtime.db)
+
+    def check(self) -> int:
+        """Return the number of applied migrations. Raises Unavailable when the database is not ready."""
+        return workers.applied_migrations(self.runtime.db)
+
+    @property
+    def _look_anyway_s(self) -> float:
+        return _LOOK_ANYWAY_S if self.runtime.listener.connected else _LOOK_ANYWAY_DEAF_S
+
+    def _checked(self, submission: Submission, kind: Kind) -> Submission:
+        check_name(submission.kind)
+        for name in ("priority", "max_attempts"):
+            value = getattr(submission, name)
+            if isinstance(value, bool) or not isinstance(value, int) or not -_INT4 <= value < _INT4:
+                raise InvalidInput("must be a 32-bit integer", field=name)
+        for name, most in (("source", _MAX_SOURCE_CHARS), ("idempotency_key", _MAX_KEY_CHARS)):
+            text = getattr(submission, name)
+            if text is not None and (len(text) > most or not (text.isprintable() and _encodable(text))):
+                raise InvalidInput(f"must be at most {most} printable characters", field=name)
+        if submission.idempotency_key == "":
+            raise InvalidInput("must not be empty", field="idempotency_key")
+        if not 0 <= submission.delay_s <= _FARTHEST.total_seconds():
+            raise InvalidInput("must be between 0 and a hundred years", field="delay_s")
+        if submission.deadline_at is not None:
+            _check_deadline(submission.deadline_at)
+        strictjson.check(submission.payload, root="payload")
+        size, limit = len(strictjson.dumps(submission.payload).encode()), self.runtime.settings.max_body_bytes
+        if size > limit:
+            raise TooLarge(f"{size} bytes; the limit is {limit}", field="payload", code="body_too_large")
+        kind.validate(submission.payload)
+        return replace(submission, max_attempts=submission.max_attempts or kind.max_attempts)
+
+
+def _read(glance: event_rows.Glance, cursor: Cursor) -> tuple[list[Event], Cursor, bool]:
+    """Return the events to tell, the place after them, and whether old attempts filled the page."""
+    items: list[Event] = []
+    if glance.attempts != cursor.attempt:
+        # Another attempt than the reader's (or the reader's place never existed): start it from its beginning.
+        if 0 < cursor.attempt < glance.attempts:
+            items.append(Event(glance.attempts, 0, RESET, {"attempt": glance.attempts}))
+        cursor = Cursor(glance.attempts, 0)
+    fresh = [event for event in glance.events if event.attempt == cursor.attempt and event.cursor > cursor]
+    items.extend(fresh)
+    if fresh:
+        cursor = fresh[-1].cursor
+    return items, cursor, glance.more and not fresh
+
+
+def _encodable(text: str) -> bool:
+    return not any("\ud800" <= char <= "\udfff" for char in text)
+
+
+def _check_deadline(deadline_at: datetime) -> None:
+    if deadline_at.tzinfo is None:
+        raise InvalidInput("must carry a time zone", field="deadline_at", code="invalid_deadline_at")
+    if deadline_at > datetime.now(UTC) + _FARTHEST:
+        raise InvalidInput("is more than a hundred years away", field="deadline_at", code="invalid_deadline_at")

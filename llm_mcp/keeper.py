@@ -1,0 +1,221 @@
+"""The keeper of a worker's leases: renews them, and stops a run the moment its lease cannot be trusted.
+
+Three threads, so that none can hold up another: one beats, one watches the clock, one writes the streams.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+from uuid import UUID
+
+from . import config
+from .errors import LlmMcpError, Unavailable
+from .job import Lease
+from .run import Run
+from .runtime import Runtime
+from .store import jobs as rows
+from .store import workers
+from .store.listen import JOB_ENDED, JOB_QUEUED
+
+log = logging.getLogger(__name__)
+
+# A lease is trusted for this share of its length: the rest is the margin for a late beat and a slow cut.
+_TRUST = 0.75
+_BEATS_PER_LEASE = 3
+_PRESENCE_S = 10.0
+_COALESCE_S = 0.1
+
+
+class Keeper:
+    """Holds the runs of one worker process.
+
+    Parameters: `worker_id`; `name`, what people call it; `threads`, how many jobs may run at once; `kinds`, a function
+    that returns the kinds it takes; `on_free`, called when a place becomes free.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        *,
+        worker_id: str,
+        name: str,
+        threads: int,
+        kinds: Callable[[], Sequence[str]],
+        on_free: Callable[[], None],
+    ) -> None:
+        self.runtime = runtime
+        self.worker_id = worker_id
+        self.name = name
+        self.threads = threads
+        self.draining = False
+        self._kinds = kinds
+        self._on_free = on_free
+        self._lease_s = runtime.settings.lease_s
+        self._runs: dict[int, Run] = {}
+        self._dirty: set[Run] = set()
+        self._mutex = threading.Lock()
+        self._stop = threading.Event()
+        self._beat_now = threading.Event()
+        self._watch_now = threading.Event()
+        self._flush_now = threading.Event()
+        self._idle = threading.Condition(self._mutex)
+        self._present_at = 0.0
+        self._threads: list[threading.Thread] = []
+
+    def start(self) -> None:
+        """Report for work and begin to beat. Raises Unavailable without a database."""
+        self._report()
+        for name, loop in (("beat", self._beat_loop), ("watch", self._watch_loop), ("flush", self._flush_loop)):
+            thread = threading.Thread(target=loop, name=f"llm-mcp-{name}", daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def stop(self) -> None:
+        """Stop beating and sign off."""
+        self._stop.set()
+        for event in (self._beat_now, self._watch_now, self._flush_now):
+            event.set()
+        for thread in self._threads:
+            thread.join(timeout=5.0)
+        try:
+            workers.stopped(self.runtime.db, self.worker_id)
+        except LlmMcpError as error:
+            log.warning("could not sign off", extra={"action": "sign_off_failed", "error": str(error)})
+
+    @property
+    def free(self) -> int:
+        """How many more jobs may be claimed now."""
+        if self.draining:
+            return 0
+        with self._mutex:
+            return max(0, self.threads - len(self._runs))
+
+    def hold(self, lease: Lease, *, claimed_at: float) -> Run:
+        """Take charge of a fresh lease; `claimed_at` is the monotonic instant before the claim was sent, s."""
+        run = Run(lease, self.runtime, fence_at=claimed_at + self._lease_s * _TRUST, on_dirty=self._on_dirty)
+        with self._mutex:
+            self._runs[lease.token] = run
+        self.runtime.listener.add(JOB_ENDED, str(lease.job_id), self._beat_now)
+        self._watch_now.set()
+        return run
+
+    def drop(self, run: Run) -> None:
+        """The run is over; its place is free."""
+        self.runtime.listener.discard(JOB_ENDED, str(run.lease.job_id), self._beat_now)
+        with self._mutex:
+            self._runs.pop(run.lease.token, None)
+            self._dirty.discard(run)
+            self._idle.notify_all()
+        self._on_free()
+
+    def wait_idle(self, timeout_s: float) -> bool:
+        """Wait until no run is held, `timeout_s` seconds at most; say whether that is so."""
+        with self._mutex:
+            return self._idle.wait_for(lambda: not self._runs, timeout=timeout_s)
+
+    def release_all(self) -> None:
+        """Give every lease back and cut its run: others may begin at once, and the tries do not count."""
+        runs = self._held()
+        if not runs:
+            return
+        try:
+            rows.release(self.runtime.db, [run.key for run in runs])
+            self.runtime.notifier.notify(JOB_QUEUED)
+        except LlmMcpError as error:
+            log.warning("leases not released", extra={"action": "release_failed", "error": str(error)})
+        for run in runs:
+            run.cut("draining")
+
+    def beat(self) -> None:
+        """Renew every lease in one statement; a run whose lease did not come back is cut."""
+        runs = self._held()
+        if not runs:
+            return
+        sent_at = time.monotonic()
+        held = rows.heartbeat(self.runtime.db, [run.key for run in runs], lease_s=self._lease_s)
+        for run in runs:
+            if run.lease.token in held:
+                run.fence_at = sent_at + self._lease_s * _TRUST
+            else:
+                run.cut("lease_lost")
+
+    def _held(self) -> list[Run]:
+        with self._mutex:
+            return list(self._runs.values())
+
+    def _report(self) -> None:
+        workers.seen(
+            self.runtime.db,
+            self.worker_id,
+            name=self.name,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            version=config.installed_version(),
+            kinds=self._kinds(),
+            threads=self.threads,
+            running=len(self._held()),
+        )
+        self._present_at = time.monotonic()
+
+    def _beat_loop(self) -> None:
+        pause = min(self._lease_s / _BEATS_PER_LEASE, _PRESENCE_S)
+        while not self._stop.is_set():
+            self._beat_now.wait(pause)
+            self._beat_now.clear()
+            if self._stop.is_set():
+                return
+            try:
+                self.beat()
+                if time.monotonic() - self._present_at >= _PRESENCE_S / 2:
+                    self._report()
+            except Unavailable as error:
+                log.warning("heartbeat missed", extra={"action": "beat_missed", "error": str(error)})
+            except Exception:
+                # The beat must go on: a dead thread would lose every lease of this process.
+                log.exception("heartbeat failed", extra={"action": "beat_failed"})
+
+    def _watch_loop(self) -> None:
+        while not self._stop.is_set():
+            now = time.monotonic()
+            nearest: float | None = None
+            for run in self._held():
+                limits = [run.fence_at] if run.deadline is None else [run.fence_at, run.deadline]
+                if run.was_cut is None and min(limits) <= now:
+                    late = run.deadline is not None and run.deadline <= now
+                    run.cut("deadline_exceeded" if late else "lease_not_renewed")
+                elif run.was_cut is None:
+                    nearest = min(limits) if nearest is None else min(nearest, *limits)
+            self._watch_now.wait(None if nearest is None else max(0.0, nearest - now) + 0.001)
+            self._watch_now.clear()
+
+    def _on_dirty(self, run: Run) -> None:
+        with self._mutex:
+            self._dirty.add(run)
+        self._flush_now.set()
+
+    def _flush_loop(self) -> None:
+        while True:
+            self._flush_now.wait()
+            if self._stop.wait(_COALESCE_S):
+                return
+            self._flush_now.clear()
+            with self._mutex:
+                runs, self._dirty = self._dirty, set()
+            for run in runs:
+                try:
+                    run.flush()
+                except Unavailable:
+                    self._on_dirty(run)
+                except Exception:
+                    log.exception("a stream was not written", extra={"action": "flush_failed"})
+                    run.cut("stream_failed")
+
+
+def new_worker_id(name: str | None, entropy: UUID) -> str:
+    """Return an id for one worker process: its name (else the host's), its pid and a few random characters."""
+    return f"{name or socket.gethostname()}-{os.getpid()}-{entropy.hex[-6:]}"

@@ -1,0 +1,161 @@
+"""The composition root: what this process talks to, built from the settings when first needed."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from functools import cached_property
+from uuid import UUID
+
+from . import config
+from .config import Settings
+from .embedded import ollama as embedded_ollama
+from .embedded import postgres as embedded_postgres
+from .errors import ProviderError, SetupError, Unavailable
+from .http import get_json
+from .providers.base import Provider
+from .providers.ollama import Ollama
+from .providers.openai import OpenAI
+from .providers.openrouter import OpenRouter
+from .store.listen import JOB_UPDATE, Listener, Notifier
+from .store.pool import Database
+
+LOCAL_OLLAMA = "http://127.0.0.1:11434"
+_LOOK_AGAIN_S = 5.0
+_PROBE_S = 0.5
+
+
+class Runtime:
+    """Everything one process shares: pool, notices, providers. Nothing opens before its first use.
+
+    Not for use across a fork: `current()` gives each process its own.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._mutex = threading.Lock()
+        self._ollama: tuple[float, str] | None = None
+
+    @cached_property
+    def dsn(self) -> str:
+        """DSN of the database: the one set, else that of the embedded server running for this data directory.
+
+        Raises SetupError when there is neither.
+        """
+        if self.settings.db_dsn is not None:
+            return self.settings.db_dsn.get_secret_value()
+        running = embedded_postgres.running_dsn(self.settings.data_dir)
+        if running is None:
+            raise SetupError("no database: start `llm-mcp up`, or set DB_DSN to a Postgres of yours")
+        return running
+
+    @cached_property
+    def direct_dsn(self) -> str:
+        """DSN for LISTEN and session locks, past any pooler."""
+        direct = self.settings.db_direct_dsn
+        return self.dsn if direct is None else direct.get_secret_value()
+
+    @cached_property
+    def db(self) -> Database:
+        """The connection pool."""
+        return Database(self.dsn, schema=self.settings.db_schema, size=self.settings.db_pool_size)
+
+    @cached_property
+    def notifier(self) -> Notifier:
+        """Sends wake-ups."""
+        return Notifier(self.dsn)
+
+    @cached_property
+    def listener(self) -> Listener:
+        """Hears wake-ups."""
+        return Listener(self.direct_dsn)
+
+    def provider(self, name: str) -> Provider:
+        """Return the provider of that name: `ollama`, `openai` or `openrouter`.
+
+        Raises ProviderError (retryable) when no Ollama is to be found.
+        """
+        settings = self.settings
+        match name:
+            case "ollama":
+                return Ollama(
+                    self.ollama_url(),
+                    default_model=settings.ollama_model,
+                    default_embed_model=settings.ollama_embed_model,
+                )
+            case "openai":
+                return OpenAI(
+                    settings.openai_base_url,
+                    settings.openai_api_key,
+                    default_model=settings.openai_model,
+                    default_embed_model=settings.openai_embed_model,
+                )
+            case "openrouter":
+                return OpenRouter(
+                    settings.openrouter_base_url,
+                    settings.openrouter_api_key,
+                    default_model=settings.openrouter_model,
+                )
+        raise SetupError(f"no provider is called {name!r}")
+
+    def ollama_url(self) -> str:
+        """Return the base URL of the Ollama to use: the one set, the local one, else the embedded device.
+
+        Raises ProviderError (retryable) when there is none. The answer is kept for a few seconds.
+        """
+        if self.settings.ollama_base_url:
+            return self.settings.ollama_base_url
+        with self._mutex:
+            known = self._ollama
+        if known is not None and time.monotonic() - known[0] < _LOOK_AGAIN_S:
+            return known[1]
+        url = LOCAL_OLLAMA if ollama_answers(LOCAL_OLLAMA) else embedded_ollama.running_url(self.settings.data_dir)
+        if url is None:
+            raise ProviderError(
+                "no Ollama at 127.0.0.1:11434 and no embedded model running (see: llm-mcp doctor)",
+                retryable=True,
+                code="unreachable",
+            )
+        with self._mutex:
+            self._ollama = (time.monotonic(), url)
+        return url
+
+    def announce(self, job_id: UUID) -> None:
+        """Tell watchers that this job or its stream changed."""
+        self.notifier.notify(JOB_UPDATE, str(job_id))
+
+    def close(self) -> None:
+        """Close what was opened."""
+        for part in ("notifier", "listener", "db"):
+            if part in self.__dict__:
+                getattr(self, part).close()
+
+
+def ollama_answers(base_url: str) -> bool:
+    """Return whether something that speaks Ollama answers there within half a second."""
+    try:
+        found = get_json(f"{base_url}/api/version", timeout_s=_PROBE_S, max_bytes=65536)
+    except (ProviderError, Unavailable):
+        return False
+    return isinstance(found, dict) and "version" in found
+
+
+_current: tuple[int, Runtime] | None = None
+_current_mutex = threading.Lock()
+
+
+def current() -> Runtime:
+    """Return this process's runtime, made from the environment unless `use` set one."""
+    global _current  # noqa: PLW0603 - the one process-wide object, behind its lock
+    with _current_mutex:
+        if _current is None or _current[0] != os.getpid():
+            _current = (os.getpid(), Runtime(config.settings()))
+        return _current[1]
+
+
+def use(runtime: Runtime | None) -> None:
+    """Make `runtime` this process's own (None: from the environment again)."""
+    global _current  # noqa: PLW0603 - as above
+    with _current_mutex:
+        _current = None if runtime is None else (os.getpid(), runtime)
