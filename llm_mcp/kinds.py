@@ -6,8 +6,9 @@ accepted for it and it waits until one comes.
 
 from __future__ import annotations
 
+import importlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,3 +88,15 @@ def check_name(name: str, *, error: type[SetupError] | None = None) -> None:
 
 KINDS = Kinds()
 """Every kind of this process."""
+
+
+def load_modules(modules: Iterable[str]) -> None:
+    """Import modules that define kinds.
+
+    Raises SetupError naming the module that cannot be imported.
+    """
+    for name in modules:
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            raise SetupError(f"cannot import {name}: {error}") from error

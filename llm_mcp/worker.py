@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 import signal
 import threading
-from collections.abc import Iterable
 
 import dramatiq
 import uuid_utils.compat
@@ -14,8 +12,8 @@ import uuid_utils.compat
 from . import runtime as runtimes
 from .broker import LeaseBroker, broker
 from .config import Settings
-from .errors import SetupError
 from .keeper import Keeper, new_worker_id
+from .kinds import load_modules
 from .runtime import Runtime
 from .scheduler import Scheduler
 
@@ -79,18 +77,6 @@ class Worker:
         return finished
 
 
-def load_actors(modules: Iterable[str]) -> None:
-    """Import the modules that define actors: ours, and the user's.
-
-    Raises SetupError naming the module that cannot be imported.
-    """
-    for name in (ACTORS, *modules):
-        try:
-            importlib.import_module(name)
-        except ImportError as error:
-            raise SetupError(f"cannot import {name}: {error}") from error
-
-
 def main(settings: Settings, *, threads: int | None = None) -> None:
     """Run a worker in this process until SIGTERM or SIGINT; a second signal hurries.
 
@@ -98,7 +84,7 @@ def main(settings: Settings, *, threads: int | None = None) -> None:
     """
     runtime = Runtime(settings)
     runtimes.use(runtime)
-    load_actors(settings.user_modules())
+    load_modules([ACTORS, *settings.user_modules()])
     stop, hurry = threading.Event(), threading.Event()
 
     def on_signal(_signum: int, _frame: object) -> None:
