@@ -28,10 +28,8 @@ _FILE_TYPE_MOSTLY_F16 = 1
 _POOLING_MEAN = 1
 _NORMAL, _UNKNOWN, _CONTROL, _BYTE = 1, 2, 3, 6
 
-WORDS = (
-    "▁the ▁a ▁cat ▁dog ▁sat ▁on ▁mat ▁and ▁ran ▁to ▁is ▁of ▁in ▁it ▁hello ▁world ▁I ▁you ▁we ▁was ▁said "
-    "▁happy ▁little ▁big ▁red ▁blue ▁sun ▁moon ▁one ▁two ▁three . , ! ? ▁"
-).split()
+_SPOKEN = "the a cat dog sat on mat and ran to is of in it hello world I you we was said happy little big red blue"
+WORDS = [f"▁{word}" for word in (*_SPOKEN.split(" "), "sun", "moon", "one", "two", "three")] + [".", ",", "!", "?", "▁"]
 TEMPLATE = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}assistant:"
 
 
