@@ -7,36 +7,40 @@ The shipped actors are in `llm_mcp.actors`:
     for event in handle.stream(): ...
     handle.wait(timeout=60)["response"]
 
-Nothing here connects to anything when imported.
+Nothing here connects to anything when imported, and a name is loaded when it is first used.
 """
 
 from __future__ import annotations
 
-from .actor import KindActor, actor
-from .config import Settings, installed_version
-from .errors import (
-    Conflict,
-    Cut,
-    InvalidInput,
-    JobFailed,
-    KeyReused,
-    LeaseLost,
-    LlmMcpError,
-    NotFound,
-    ProviderError,
-    SetupError,
-    TooLarge,
-    Unavailable,
-    WaitTimeout,
-)
-from .events import Cursor, Event
-from .handle import JobHandle
-from .job import Attempt, Job, Reason, Status, Submission
-from .jobs import Jobs
-from .run import Run
-from .runtime import Runtime
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-__version__ = installed_version()
+if TYPE_CHECKING:
+    from .config import Settings
+    from .errors import (
+        Conflict,
+        Cut,
+        InvalidInput,
+        JobFailed,
+        KeyReused,
+        LeaseLost,
+        LlmMcpError,
+        NotFound,
+        ProviderError,
+        SetupError,
+        TooLarge,
+        Unavailable,
+        WaitTimeout,
+    )
+    from .events import Cursor, Event
+    from .handle import JobHandle
+    from .job import Attempt, Job, Reason, Status, Submission
+    from .jobs import Jobs
+    from .kind_actor import KindActor, actor
+    from .run import Run
+    from .runtime import Runtime
+
+    __version__: str
 
 __all__ = [
     "Attempt",
@@ -65,5 +69,34 @@ __all__ = [
     "TooLarge",
     "Unavailable",
     "WaitTimeout",
+    "__version__",
     "actor",
 ]
+
+_HOMES = {
+    "kind_actor": ("KindActor", "actor"),
+    "config": ("Settings",),
+    "errors": (
+        *("Conflict", "Cut", "InvalidInput", "JobFailed", "KeyReused", "LeaseLost", "LlmMcpError", "NotFound"),
+        *("ProviderError", "SetupError", "TooLarge", "Unavailable", "WaitTimeout"),
+    ),
+    "events": ("Cursor", "Event"),
+    "handle": ("JobHandle",),
+    "job": ("Attempt", "Job", "Reason", "Status", "Submission"),
+    "jobs": ("Jobs",),
+    "run": ("Run",),
+    "runtime": ("Runtime",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from .config import installed_version  # noqa: PLC0415 - the settings library takes 0.2 s to load
+
+        return installed_version()
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = import_module(f".{home}", __name__)
+    return getattr(module, name)

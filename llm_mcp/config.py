@@ -166,6 +166,22 @@ def load(**overrides: object) -> Settings:
         raise SetupError(f"settings: {faults}") from None
 
 
+def child_environment(settings: Settings) -> dict[str, str]:
+    """Return the environment of a child process that is to see exactly these settings.
+
+    A setting without a value is absent from it, whatever our own environment says.
+    """
+    environment = dict(os.environ)
+    for name, field in Settings.model_fields.items():
+        names = [str(choice) for choice in getattr(field.validation_alias, "choices", [])]
+        for known in names:
+            environment.pop(known, None)
+        value = getattr(settings, name)
+        if value is not None and value != "":
+            environment[names[0]] = str(value.get_secret_value() if isinstance(value, SecretStr) else value)
+    return environment
+
+
 @cache
 def settings() -> Settings:
     """Return this process's settings, read once."""
