@@ -1,0 +1,1 @@
+"""unit: pure words. integration: one real Postgres. contract: real peers. acceptance: whole processes. bench: figures."""
