@@ -10,8 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-
-from .errors import SetupError
+from typing import IO
 
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
@@ -39,30 +38,40 @@ def follow_owner(signum: int) -> Callable[[], None] | None:
 class Child:
     """One child process by its name. `start` again after it ended starts it anew.
 
-    Parameters: `argv`; `environment`, all of it; `pass_fds`, sockets it inherits. Its log goes where ours goes. It says
-    `ready …` as one line on its standard output when it is.
+    Parameters: `argv`; `environment`, all of it; `pass_fds`, sockets it inherits; `log`, where its standard error goes
+    (None: where ours goes). It says `ready …` as one line on its standard output when it is.
     """
 
     def __init__(
-        self, name: str, argv: Sequence[str], *, environment: Mapping[str, str], pass_fds: Sequence[int] = ()
+        self,
+        name: str,
+        argv: Sequence[str],
+        *,
+        environment: Mapping[str, str],
+        pass_fds: Sequence[int] = (),
+        log: IO[bytes] | None = None,
     ) -> None:
         self.name = name
         self._argv = list(argv)
         self._environment = dict(environment)
         self._pass_fds = tuple(pass_fds)
+        self._log = log
         self._process: subprocess.Popen[bytes] | None = None
+        self._said = b""
         self.started_at = 0.0
         """Monotonic instant of the last start, s."""
 
     def start(self) -> None:
         """Start the process."""
         self._forget()
+        self._said = b""
         self.started_at = time.monotonic()
         self._process = subprocess.Popen(
             self._argv,
             env=self._environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
+            stderr=self._log,
             pass_fds=self._pass_fds,
             start_new_session=True,  # Ctrl-C is for the owner, who drains in the right order
             preexec_fn=follow_owner(signal.SIGTERM),  # noqa: PLW1509 - prctl must run in the child; it takes no lock
@@ -77,27 +86,17 @@ class Child:
         """Return the exit code of a process that ended, None while it runs or when it was never started."""
         return None if self._process is None else self._process.poll()
 
-    def wait_ready(self, timeout_s: float) -> str:
-        """Return what follows `ready` in its line.
+    def says_ready(self) -> bool:
+        """Return whether it has said `ready …` since its start; does not wait."""
+        pipe = None if self._process is None else self._process.stdout
+        if pipe is not None and b"\n" not in self._said and select.select([pipe], [], [], 0)[0]:
+            self._said += os.read(pipe.fileno(), _MAX_LINE)
+        return self._said.startswith(b"ready") and b"\n" in self._said
 
-        Raises SetupError when it ends before, or does not say it within `timeout_s` seconds.
-        """
-        if self._process is None or self._process.stdout is None:
-            raise SetupError(f"{self.name} was not started")
-        end, said, pipe = time.monotonic() + timeout_s, b"", self._process.stdout.fileno()
-        while b"\n" not in said and len(said) < _MAX_LINE:
-            left = end - time.monotonic()
-            if left <= 0 or not select.select([pipe], [], [], left)[0]:
-                raise SetupError(f"{self.name} was not ready within {timeout_s:g} s")
-            piece = os.read(pipe, _MAX_LINE)
-            if not piece:
-                self._process.wait()
-                raise SetupError(f"{self.name} ended before it was ready (exit {self._process.returncode})")
-            said += piece
-        word, _, rest = said.partition(b"\n")[0].decode(errors="replace").partition(" ")
-        if word != "ready":
-            raise SetupError(f"{self.name} said something else than ready")
-        return rest
+    @property
+    def line(self) -> str:
+        """What followed `ready`, such as a URL; "" before it was said."""
+        return self._said.partition(b"\n")[0].decode(errors="replace").partition(" ")[2]
 
     def signal(self, number: int) -> None:
         """Send it a signal, when it runs."""

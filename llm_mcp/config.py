@@ -60,6 +60,8 @@ class Settings(BaseSettings):
     # Providers
     ollama_base_url: str | None = Field(None, validation_alias=_env("OLLAMA_BASE_URL"))
     """Ollama to use; unset: 127.0.0.1:11434 when it answers, else the embedded device."""
+    local_ollama: bool = Field(True, validation_alias=_env("LLM_MCP_LOCAL_OLLAMA"))
+    """Whether an Ollama on 127.0.0.1:11434 is used when it is there."""
     ollama_model: str | None = Field(None, validation_alias=_env("OLLAMA_MODEL"))
     """Model of a generate or chat job that names none; unset: the first loaded, else the first listed."""
     ollama_embed_model: str | None = Field(None, validation_alias=_env("OLLAMA_EMBED_MODEL"))

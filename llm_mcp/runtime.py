@@ -110,10 +110,13 @@ class Runtime:
             known = self._ollama
         if known is not None and time.monotonic() - known[0] < _LOOK_AGAIN_S:
             return known[1]
-        url = LOCAL_OLLAMA if ollama_answers(LOCAL_OLLAMA) else embedded_ollama.running_url(self.settings.data_dir)
+        if self.settings.local_ollama and serves_models(LOCAL_OLLAMA):
+            url: str | None = LOCAL_OLLAMA
+        else:
+            url = embedded_ollama.running_url(self.settings.data_dir)
         if url is None:
             raise ProviderError(
-                "no Ollama at 127.0.0.1:11434 and no embedded model running (see: llm-mcp doctor)",
+                "no Ollama with a model at 127.0.0.1:11434 and no embedded model running (see: llm-mcp doctor)",
                 retryable=True,
                 code="unreachable",
             )
@@ -132,13 +135,13 @@ class Runtime:
                 getattr(self, part).close()
 
 
-def ollama_answers(base_url: str) -> bool:
-    """Return whether something that speaks Ollama answers there within half a second."""
+def serves_models(base_url: str) -> bool:
+    """Return whether an Ollama answers there within half a second and has at least one model."""
     try:
-        found = get_json(f"{base_url}/api/version", timeout_s=_PROBE_S, max_bytes=65536)
+        found = get_json(f"{base_url}/api/tags", timeout_s=_PROBE_S, max_bytes=2**20)
     except (ProviderError, Unavailable):
         return False
-    return isinstance(found, dict) and "version" in found
+    return isinstance(found, dict) and bool(found.get("models"))
 
 
 _current: tuple[int, Runtime] | None = None

@@ -1,0 +1,92 @@
+"""Commands that serve: `up`, `web`, `worker`, and `migrate`, which must come before them."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Annotated
+
+import typer
+
+from .options import DataDir, Dsn, Http, settings
+
+_WEB = "llm_mcp.web.server:serve"
+
+
+def up(
+    data_dir: DataDir = None,
+    dsn: Dsn = None,
+    http: Http = None,
+    workers: Annotated[int, typer.Option(min=0, max=64, help="Worker processes; 0: none.")] = 1,
+    model: Annotated[
+        bool, typer.Option("--model/--no-model", help="Serve the embedded model when there is no Ollama.")
+    ] = True,
+) -> None:
+    """Run everything in one; Ctrl-C drains.
+
+    Postgres, a model, workers and the HTTP door. Prints one line `ready http://HOST:PORT` on standard output once it serves.
+    """
+    from llm_mcp import logs
+    from llm_mcp.supervisor import Supervisor
+
+    chosen = settings(data_dir=data_dir, dsn=dsn, http=http)
+    logs.configure(chosen)
+    supervisor = Supervisor(chosen, workers=workers, model=model, say=lambda line: print(line, file=sys.stderr))
+    supervisor.run(on_ready=lambda url: print(f"ready {url}", flush=True))
+
+
+def web(
+    data_dir: DataDir = None,
+    dsn: Dsn = None,
+    http: Http = None,
+    processes: Annotated[int, typer.Option(min=1, max=64, help="Server processes.")] = 1,
+    fd: Annotated[int | None, typer.Option(hidden=True, help="An inherited listening socket.")] = None,
+) -> None:
+    """Run the HTTP door alone.
+
+    The database must be migrated. Prints one line `ready http://HOST:PORT` on standard output once it serves.
+    """
+    from llm_mcp import logs
+
+    chosen = settings(data_dir=data_dir, dsn=dsn, http=http)
+    logs.configure(chosen)
+    # By its import string: a door does not import another.
+    module, _, name = _WEB.partition(":")
+    getattr(importlib.import_module(module), name)(chosen, processes=processes, fd=fd)
+
+
+def worker(
+    data_dir: DataDir = None,
+    dsn: Dsn = None,
+    threads: Annotated[int | None, typer.Option(min=1, max=512, help="Jobs to run at once [default: 8].")] = None,
+) -> None:
+    """Run a worker until SIGTERM drains it.
+
+    Claims jobs and runs their actors; one line `ready worker ID` on standard output says that it does.
+    """
+    from llm_mcp import logs
+    from llm_mcp import worker as workers
+
+    chosen = settings(data_dir=data_dir, dsn=dsn)
+    logs.configure(chosen)
+    workers.main(chosen, threads=threads)
+
+
+def migrate(
+    data_dir: DataDir = None,
+    dsn: Dsn = None,
+    check: Annotated[bool, typer.Option("--check", help="Change nothing; exit 1 when migrations are missing.")] = False,
+) -> None:
+    """Bring the database's schema up to this version."""
+    from llm_mcp import schema
+    from llm_mcp.runtime import Runtime
+
+    runtime = Runtime(settings(data_dir=data_dir, dsn=dsn))
+    if check:
+        missing = schema.missing(runtime)
+        for migration in missing:
+            print(f"missing {migration.version:04} {migration.name}")
+        print("the schema is up to date" if not missing else "run: llm-mcp migrate")
+        raise typer.Exit(1 if missing else 0)
+    done = schema.migrate(runtime, on_applied=lambda made: print(f"applied {made.version:04} {made.name}", flush=True))
+    print("the schema is up to date" if not done else f"{len(done)} applied")
