@@ -28,11 +28,11 @@ def call(run: Run, provider: str, verb: Verb, payload: BaseModel) -> dict[str, A
     """
     asked = payload.model_dump(exclude_unset=True)
     wire = _wire(run)
-    run.when_cut(wire.cut)
+    run.when_cut(wire.arm())
     try:
         reply = _ask(run.runtime.provider(provider), verb, asked, wire, run)
     except ProviderError:
-        run.check()  # a call that was cut on purpose is no failure of the provider
+        run.check()  # the provider failed while the attempt was being cut: nobody wants to hear of it
         raise
     finally:
         run.when_cut(None)
@@ -102,25 +102,13 @@ def _ask(provider: Provider, verb: Verb, asked: dict[str, Any], wire: Wire, run:
     if verb == "embed":
         return provider.embed(asked, wire=wire)
     if verb == "chat":
-        return provider.chat(_with_messages(asked), wire=wire, on_delta=on_delta)
+        return provider.chat(asked, wire=wire, on_delta=on_delta)
     return provider.generate(asked, wire=wire, on_delta=on_delta)
 
 
-def _with_messages(asked: dict[str, Any]) -> dict[str, Any]:
-    """Turn a chat's `prompt` and `system` into the messages they stand for."""
-    prompt, system = asked.pop("prompt", None), asked.pop("system", None)
-    messages = list(asked.get("messages") or [])
-    if not messages and prompt is not None:
-        messages = [{"role": "user", "content": prompt}]
-    if system and not any(message.get("role") == "system" for message in messages):
-        messages.insert(0, {"role": "system", "content": system})
-    return {**asked, "messages": messages}
-
-
 def _wire(run: Run) -> Wire:
-    """Return this worker thread's HTTP client, armed for one job."""
+    """Return this worker thread's HTTP client."""
     wire: Wire | None = getattr(_local, "wire", None)
     if wire is None:
         wire = _local.wire = Wire(read_timeout_s=run.runtime.settings.provider_timeout_s)
-    wire.arm()
     return wire
