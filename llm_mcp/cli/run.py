@@ -26,7 +26,8 @@ def run(
 ) -> None:
     """Submit a job and show its answer as it comes.
 
-    Exit code 1 when it ends in error. Ctrl-C stops watching; the job goes on, and `llm-mcp jobs tail ID` shows the rest.
+    Exit code 1 when it ends in error. Ctrl-C stops watching; the job goes on, and `llm-mcp jobs tail ID` shows
+    the rest.
     """
     from llm_mcp.job import Status, Submission
 

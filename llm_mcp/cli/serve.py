@@ -24,7 +24,8 @@ def up(
 ) -> None:
     """Run everything in one; Ctrl-C drains.
 
-    Postgres, a model, workers and the HTTP door. Prints one line `ready http://HOST:PORT` on standard output once it serves.
+    Postgres, a model, workers and the HTTP door. Prints one line `ready http://HOST:PORT` on standard output once
+    it serves.
     """
     from llm_mcp import logs
     from llm_mcp.supervisor import Supervisor

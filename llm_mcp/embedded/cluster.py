@@ -65,7 +65,7 @@ class Cluster:
         """Make the cluster unless it is there. An interrupted try leaves nothing behind that counts as one."""
         if (self.path / "PG_VERSION").exists():
             return
-        draft = self.path.with_suffix(".new")
+        draft = self.path.with_name(f".{self.path.name}.draft")
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(mode=0o700)
         self.account.own(draft)
@@ -87,9 +87,11 @@ class Cluster:
         """
         pid_file = self.path / "postmaster.pid"
         end = time.monotonic() + _ORPHAN_S
-        while (pid := _first_number(pid_file)) is not None:
-            if not _serves(pid, self.path):
-                pid_file.unlink(missing_ok=True)  # Postgres would refuse to start over a number that was given anew
+        while pid_file.exists():
+            pid = _first_number(pid_file)
+            if pid is None or not _serves(pid, self.path):
+                # Postgres would refuse to start over a number that was given to somebody else, or over nonsense.
+                pid_file.unlink(missing_ok=True)
                 return
             os.kill(pid, signal.SIGINT)
             if time.monotonic() > end:

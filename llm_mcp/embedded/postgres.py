@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -31,6 +32,7 @@ _READY_S = 300.0
 _STOP_S = 30.0
 _PORTS = range(16000, 32000)  # below the ephemeral ports, which anybody's outgoing connection may hold
 _TRIES = 5
+_PROBE_S = 0.5
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
@@ -92,7 +94,7 @@ class EmbeddedPostgres:
         except BaseException:
             self.stop()
             raise
-        _write_state(self._data_dir / _STATE, {"dsn": self.dsn, "pid": self._process.pid if self._process else 0})
+        _write_state(self._data_dir / _STATE, {"dsn": self.dsn, "port": self._port})
 
     def ended(self) -> int | None:
         """Return the exit code of a server that ended by itself, None while it runs."""
@@ -151,9 +153,7 @@ class EmbeddedPostgres:
             if "could not bind" in words and left:
                 self._port = None  # somebody took it since we looked
                 continue
-            raise SetupError(
-                f"Postgres did not start: {(words.splitlines() or ['no word why'])[-1]} (see {first_words})"
-            )
+            raise SetupError(f"Postgres did not start: {_told(words)} (see {first_words})")
 
     def _wait_ready(self, cluster: Cluster, process: subprocess.Popen[bytes]) -> bool:
         end = time.monotonic() + _READY_S
@@ -168,13 +168,11 @@ class EmbeddedPostgres:
 
 def running_dsn(data_dir: Path) -> str | None:
     """Return the DSN of the server that runs for this data directory, None when there is none."""
-    state = data_dir / _STATE
     try:
-        known = json.loads(state.read_text())
-        dsn, pid = str(known["dsn"]), int(known["pid"])
-        os.kill(pid, 0)
-    except PermissionError:
-        return dsn if state.exists() else None  # it lives, under another account
+        known = json.loads((data_dir / _STATE).read_text())
+        dsn, port = str(known["dsn"]), int(known["port"])
+        # A process may be long dead and yet be listed; one that accepts is not.
+        socket.create_connection(("127.0.0.1", port), timeout=_PROBE_S).close()
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return dsn
@@ -200,6 +198,12 @@ def _own(data_dir: Path) -> IO[str]:
     file.write(str(os.getpid()))
     file.flush()
     return file
+
+
+def _told(words: str) -> str:
+    """Return the last few things a server said, on one line and without their times."""
+    lines = [re.sub(r"^\S+ \S+ \S+ \[\d+\] ", "", line).strip() for line in words.splitlines()]
+    return "; ".join(lines[-3:]) or "no word why"
 
 
 def _write_state(path: Path, state: dict[str, object]) -> None:
