@@ -26,6 +26,7 @@ from .errors import Cut, ProviderError
 MAX_BYTES = 128 * 2**20
 MAX_LINE_BYTES = 16 * 2**20
 
+_NOT_VALID = "the provider's address or a header is not valid"
 _LIMITS = httpx2.Limits(max_connections=4, max_keepalive_connections=4, keepalive_expiry=20.0)
 # A machine that was switched off says nothing more, ever: ask it every 5 s after 15 s of silence, give up after 30 s.
 _KEEPALIVE = [
@@ -119,6 +120,8 @@ class Wire:
         self.check()
         try:
             target = httpx2.URL(url)
+            if target.scheme not in ("http", "https") or not target.host:
+                raise ValueError
             extra = {"content-type": "application/json"} if body is not None else {}
             request = httpx2.Request(
                 method,
@@ -127,10 +130,8 @@ class Wire:
                 content=body,
                 extensions={"timeout": self._timeout, "trace": functools.partial(self._trace, target.scheme)},
             )
-        except (httpx2.InvalidURL, ValueError, TypeError):
-            raise ProviderError(
-                "the provider's address or a header is not valid", retryable=False, code="bad_request"
-            ) from None
+        except (httpx2.InvalidURL, ValueError):
+            raise ProviderError(_NOT_VALID, retryable=False, code="bad_request") from None
         origin = f"{target.host}:{target.port or {'https': 443}.get(target.scheme, 80)}"
         with self.foreign_errors(origin):
             response = self._transport.handle_request(request)
@@ -303,9 +304,8 @@ def _in_our_words(error: Exception, origin: str) -> ProviderError:
             return ProviderError(f"{origin}: cannot connect: {_os_words(error)}", retryable=True, code="unreachable")
         case httpx2.TimeoutException():
             return ProviderError(f"{origin}: silent for too long", retryable=True, code="timeout")
-        case httpx2.LocalProtocolError() | httpx2.UnsupportedProtocol():
-            words = "the provider's address or a header is not valid"
-            return ProviderError(words, retryable=False, code="bad_request")
+        case httpx2.LocalProtocolError():
+            return ProviderError(_NOT_VALID, retryable=False, code="bad_request")
         case UnicodeError():
             return ProviderError(f"{origin}: not a host name", retryable=False, code="bad_request")
     return ProviderError(f"{origin}: the connection broke", retryable=True, code="broken_stream")
