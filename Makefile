@@ -50,7 +50,7 @@ check: .venv/.installed ## lint, format, types, floors, lock, compose file; need
 	$(BIN)/ruff check --quiet
 	$(BIN)/ruff format --check --quiet
 	$(BIN)/mypy --no-error-summary
-	$(BIN)/lint-imports --no-cache
+	$(BIN)/lint-imports --no-logo --no-cache
 	$(BIN)/python -m pytest --quiet --no-header tests/unit/test_lock.py
 	@if docker compose version >/dev/null 2>&1; \
 	then echo docker compose config -q; POSTGRES_PASSWORD=checked docker compose config -q; \
