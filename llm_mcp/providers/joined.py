@@ -10,15 +10,19 @@ _WRITTEN = frozenset(
     {"arguments", "content", "reasoning", "reasoning_content", "refusal", "response", "summary", "text", "thinking"}
 )
 
+_MAX_DEPTH = 16
+
 
 class Joined:
     """An object whose pieces are added one after another.
 
     What a model writes is joined, objects are merged, lists strung together, except that list items with an `index`
-    are pieces of the item with that index. Of anything else the last value counts, empty ones aside.
+    are pieces of the item with that index. Of anything else the last value counts, empty ones aside. `depth` is how
+    deep in the outermost object this one lies: nothing comes in pieces below a certain one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, depth: int = 0) -> None:
+        self._depth = depth
         self._fields: dict[str, Any] = {}
 
     def add(self, piece: Mapping[str, Any]) -> None:
@@ -30,13 +34,13 @@ class Joined:
                     held.parts.append(value)
                 else:
                     self._fields[name] = _Text(value)
-            elif isinstance(value, dict):
+            elif isinstance(value, dict) and self._depth < _MAX_DEPTH:
                 if not isinstance(held, Joined):
-                    held = self._fields[name] = Joined()
+                    held = self._fields[name] = Joined(self._depth + 1)
                 held.add(value)
-            elif isinstance(value, list):
+            elif isinstance(value, list) and self._depth < _MAX_DEPTH:
                 if not isinstance(held, _Items):
-                    held = self._fields[name] = _Items()
+                    held = self._fields[name] = _Items(self._depth + 1)
                 held.add(value)
             elif held is None or value not in (None, ""):
                 self._fields[name] = value
@@ -56,8 +60,9 @@ class _Text:
 class _Items:
     """A list, some of whose items may come in pieces."""
 
-    def __init__(self) -> None:
+    def __init__(self, depth: int) -> None:
         self.items: list[Any] = []
+        self._depth = depth
         self._by_index: dict[int, Joined] = {}
 
     def add(self, items: list[Any]) -> None:
@@ -67,7 +72,7 @@ class _Items:
                 self.items.append(item)
                 continue
             if index not in self._by_index:
-                self._by_index[index] = Joined()
+                self._by_index[index] = Joined(self._depth)
                 self.items.append(self._by_index[index])
             self._by_index[index].add(item)
 
