@@ -25,7 +25,7 @@ endif
 
 .PHONY: help
 help: ## say what can be made
-	@echo 'make TARGET [PYTHON=/path/to/python3] [ARGS="more words for pytest or the lock"]'
+	@echo 'make TARGET [PYTHON=/path/to/python3] [ARGS="more words for test, bench or lock"]'
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r name what; do \
 	  printf '  %-6s %s\n' "$$name" "$$what"; done
 
@@ -55,6 +55,10 @@ check: .venv/.installed ## lint, format, types, floors, lock, compose file; need
 	@if docker compose version >/dev/null 2>&1; \
 	then echo docker compose config -q; POSTGRES_PASSWORD=checked docker compose config -q; \
 	else echo 'compose.yml: not checked, for docker compose is not here'; fi
+
+.PHONY: bench
+bench: .venv/.installed ## measure what the queue costs on this machine; prints, judges nothing
+	@$(BIN)/python -m tests.bench $(ARGS)
 
 .PHONY: fmt
 fmt: .venv/.installed ## format, and fix what the linter can fix
