@@ -47,14 +47,16 @@ test: .venv/.installed ## run the tests, except the long ones (-m soak)
 
 .PHONY: check
 check: .venv/.installed ## lint, format, types, floors, lock, compose file; needs no network
-	$(BIN)/ruff check --quiet
-	$(BIN)/ruff format --check --quiet
-	$(BIN)/mypy --no-error-summary
-	$(BIN)/lint-imports --no-logo --no-cache
-	$(BIN)/python -m pytest --quiet --no-header tests/unit/test_lock.py
-	@if docker compose version >/dev/null 2>&1; \
-	then echo docker compose config -q; POSTGRES_PASSWORD=checked docker compose config -q; \
-	else echo 'compose.yml: not checked, for docker compose is not here'; fi
+	@step() { echo "$$*"; "$$@" || failed=yes; }; \
+	step $(BIN)/ruff check --quiet; \
+	step $(BIN)/ruff format --check --quiet; \
+	step $(BIN)/mypy --no-error-summary; \
+	step $(BIN)/lint-imports --no-logo --no-cache; \
+	step $(BIN)/python -m pytest --quiet --no-header tests/unit/test_lock.py; \
+	if docker compose version >/dev/null 2>&1; \
+	then POSTGRES_PASSWORD=checked; export POSTGRES_PASSWORD; step docker compose config --quiet; \
+	else echo 'compose.yml: not checked, for docker compose is not here'; fi; \
+	[ -z "$$failed" ]
 
 .PHONY: bench
 bench: .venv/.installed ## measure what the queue costs on this machine; prints, judges nothing
