@@ -27,10 +27,10 @@ _INT4 = 2**31
 _MAX_SOURCE_CHARS = 200
 _MAX_KEY_CHARS = 255
 _FARTHEST = timedelta(days=365 * 100)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Notices may be missed: how long a watcher trusts them before it looks by itself, s.
 _LOOK_ANYWAY_S = 2.0
 _LOOK_ANYWAY_DEAF_S = 0.5
-_END = Cursor(_INT4 - 1, _INT4 - 1)
 
 
 class Jobs:
@@ -42,13 +42,18 @@ class Jobs:
     def submit(self, submission: Submission, *, conn: Connection[object] | None = None) -> UUID:
         """Check a submission, write it as one row and return the job's id.
 
-        On `conn` the row joins the caller's transaction: nothing runs until it commits, nothing stays when it rolls
-        back (workers then find it by polling, within a second or so). Raises InvalidInput naming the field, TooLarge,
-        KeyReused, Unavailable.
+        A submission whose `idempotency_key` was used before adds nothing: the first job's id is returned, as it was
+        submitted then. Kind and payload decide whether it is the same request; KeyReused when it is not. On `conn`
+        the row joins the caller's transaction: nothing runs until it commits, nothing stays when it rolls back
+        (workers then find it by polling, within a second or so), and what breaks the transaction is raised as psycopg
+        raises it. Raises InvalidInput naming the field, TooLarge, Unavailable.
         """
         kind = KINDS.get(submission.kind) or Kind(submission.kind)
-        submission = self._checked(submission, kind)
-        job_id = rows.submit(self.runtime.db, uuid_utils.compat.uuid7(), submission, queue=kind.queue, conn=conn)
+        payload = self._checked(submission, kind)
+        if submission.max_attempts == 0:
+            submission = replace(submission, max_attempts=kind.max_attempts)
+        new_id = uuid_utils.compat.uuid7()
+        job_id = rows.submit(self.runtime.db, new_id, submission, payload=payload, queue=kind.queue, conn=conn)
         if conn is None:
             self.runtime.notifier.notify(JOB_QUEUED)
         return job_id
@@ -87,13 +92,14 @@ class Jobs:
     def wait(self, job_id: UUID, *, timeout_s: float | None = None) -> Job:
         """Return the job once it is finished.
 
-        Raises WaitTimeout after `timeout_s` seconds (None: never), NotFound.
+        Raises WaitTimeout after `timeout_s` seconds (None: never), NotFound, and Unavailable while the database is
+        away; the job goes on in any case.
         """
         end = None if timeout_s is None else time.monotonic() + timeout_s
         with self.runtime.listener.subscribe(JOB_UPDATE, str(job_id)) as wake:
             while True:
                 wake.clear()
-                if event_rows.follow(self.runtime.db, job_id, _END).status.final:
+                if rows.status(self.runtime.db, job_id).final:
                     return self.get(job_id)
                 left = self._look_anyway_s if end is None else min(self._look_anyway_s, end - time.monotonic())
                 if left <= 0:
@@ -117,26 +123,25 @@ class Jobs:
             while True:
                 wake.clear()
                 glance = event_rows.follow(self.runtime.db, job_id, cursor)
-                items, cursor, stale = _read(glance, cursor)
-                yield from items
-                quiet, more = not items, glance.more or stale
-                if glance.status is not told and not (glance.status.final and more):
+                news: list[Job | Event | None] = [*_reset(glance, cursor), *glance.events]
+                cursor = glance.events[-1].cursor if glance.events else _place(glance, cursor)
+                moved_on = False
+                if glance.status is not told and not (glance.status.final and glance.more):
                     job = self.get(job_id)
-                    if job.status is glance.status and job.attempts == glance.attempts:
+                    moved_on = (job.status, job.attempts) != (glance.status, glance.attempts)
+                    if not moved_on:  # else it is told after the next look, in its place among its events
                         told = job.status
-                        quiet = False
-                        yield job
-                        if told.final:
-                            return
-                    else:
-                        more = True  # it moved on between the two looks: its newest events come first
+                        news.insert(len(news) if told.final else 0, job)
+                yield from news
+                if told is not None and told.final:
+                    return
                 now = time.monotonic()
-                if not quiet:
+                if news:
                     last = now
                 elif now - last >= quiet_s:
                     last = now
                     yield None
-                if not more:
+                if not (glance.more or moved_on):
                     wake.wait(min(self._look_anyway_s, max(0.0, quiet_s - (now - last))))
 
     def workers(self) -> list[Worker]:
@@ -155,7 +160,8 @@ class Jobs:
     def _look_anyway_s(self) -> float:
         return _LOOK_ANYWAY_S if self.runtime.listener.connected else _LOOK_ANYWAY_DEAF_S
 
-    def _checked(self, submission: Submission, kind: Kind) -> Submission:
+    def _checked(self, submission: Submission, kind: Kind) -> str:
+        """Refuse what must not become a row, and return the payload's JSON text."""
         check_name(submission.kind)
         for name in ("priority", "max_attempts"):
             value = getattr(submission, name)
@@ -163,7 +169,7 @@ class Jobs:
                 raise InvalidInput("must be a 32-bit integer", field=name)
         for name, most in (("source", _MAX_SOURCE_CHARS), ("idempotency_key", _MAX_KEY_CHARS)):
             text = getattr(submission, name)
-            if text is not None and (len(text) > most or not (text.isprintable() and _encodable(text))):
+            if text is not None and not (len(text) <= most and text.isprintable()):
                 raise InvalidInput(f"must be at most {most} printable characters", field=name)
         if submission.idempotency_key == "":
             raise InvalidInput("must not be empty", field="idempotency_key")
@@ -172,30 +178,24 @@ class Jobs:
         if submission.deadline_at is not None:
             _check_deadline(submission.deadline_at)
         strictjson.check(submission.payload, root="payload")
-        size, limit = len(strictjson.dumps(submission.payload).encode()), self.runtime.settings.max_body_bytes
+        payload = strictjson.dumps(submission.payload)
+        size, limit = len(payload.encode()), self.runtime.settings.max_body_bytes
         if size > limit:
             raise TooLarge(f"{size} bytes; the limit is {limit}", field="payload", code="body_too_large")
         kind.validate(submission.payload)
-        return replace(submission, max_attempts=submission.max_attempts or kind.max_attempts)
+        return payload
 
 
-def _read(glance: event_rows.Glance, cursor: Cursor) -> tuple[list[Event], Cursor, bool]:
-    """Return the events to tell, the place after them, and whether old attempts filled the page."""
-    items: list[Event] = []
-    if glance.attempts != cursor.attempt:
-        # Another attempt than the reader's (or the reader's place never existed): start it from its beginning.
-        if 0 < cursor.attempt < glance.attempts:
-            items.append(Event(glance.attempts, 0, RESET, {"attempt": glance.attempts}))
-        cursor = Cursor(glance.attempts, 0)
-    fresh = [event for event in glance.events if event.attempt == cursor.attempt and event.cursor > cursor]
-    items.extend(fresh)
-    if fresh:
-        cursor = fresh[-1].cursor
-    return items, cursor, glance.more and not fresh
+def _place(glance: event_rows.Glance, cursor: Cursor) -> Cursor:
+    """Return the reader's place: its own while the attempt is the same, else the beginning of the newest attempt."""
+    return cursor if cursor.attempt == glance.attempts else Cursor(glance.attempts, 0)
 
 
-def _encodable(text: str) -> bool:
-    return not any("\ud800" <= char <= "\udfff" for char in text)
+def _reset(glance: event_rows.Glance, cursor: Cursor) -> list[Event]:
+    """Return the event that tells a reader of an earlier attempt to forget it."""
+    if 0 < cursor.attempt < glance.attempts:
+        return [Event(glance.attempts, 0, RESET, {"attempt": glance.attempts})]
+    return []
 
 
 def _check_deadline(deadline_at: datetime) -> None:
@@ -203,3 +203,5 @@ def _check_deadline(deadline_at: datetime) -> None:
         raise InvalidInput("must carry a time zone", field="deadline_at", code="invalid_deadline_at")
     if deadline_at > datetime.now(UTC) + _FARTHEST:
         raise InvalidInput("is more than a hundred years away", field="deadline_at", code="invalid_deadline_at")
+    if deadline_at < _EPOCH:
+        raise InvalidInput("is before 1970", field="deadline_at", code="invalid_deadline_at")

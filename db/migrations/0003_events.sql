@@ -1,21 +1,24 @@
 -- Streams are rows. Days are partitions, so that old ones are dropped and never deleted row by row.
 
+-- An event lies in the partition of the day its *attempt* began. So all events of an attempt lie together, and one of
+-- a number can be there only once: a repeated append meets the first one, even while that is still being written.
 CREATE TABLE llm.job_events (
     job_id     uuid NOT NULL,
     attempt    integer NOT NULL,
     seq        integer NOT NULL,
+    begun_at   timestamptz NOT NULL,
     type       text NOT NULL,
     data       text NOT NULL,
-    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    PRIMARY KEY (job_id, attempt, seq, created_at)
-) PARTITION BY RANGE (created_at);
+    PRIMARY KEY (job_id, attempt, seq, begun_at)
+) PARTITION BY RANGE (begun_at);
 
 -- Catches what no day covers (a scheduler that has been off for days): streams must not fail over housekeeping.
 CREATE TABLE llm.job_events_other PARTITION OF llm.job_events DEFAULT;
 
 -- Makes the partitions from yesterday to `ahead` days from now; a day the default partition already holds rows
--- of is left to it. Returns how many were made.
-CREATE FUNCTION llm.add_event_days(ahead integer) RETURNS integer LANGUAGE plpgsql AS $$
+-- of is left to it. Returns how many were made. Gives up at once when a long reader is in the way: the queue behind a
+-- waiting lock would be every stream.
+CREATE FUNCTION llm.add_event_days(ahead integer) RETURNS integer LANGUAGE plpgsql SET lock_timeout = '200ms' AS $$
 DECLARE
     day  date;
     made integer := 0;
@@ -25,8 +28,8 @@ BEGIN
         CONTINUE WHEN to_regclass(format('llm.job_events_%s', to_char(day, 'YYYYMMDD'))) IS NOT NULL;
         CONTINUE WHEN EXISTS (
             SELECT FROM llm.job_events_other o
-             WHERE o.created_at >= day::timestamp AT TIME ZONE 'UTC'
-               AND o.created_at < (day + 1)::timestamp AT TIME ZONE 'UTC');
+             WHERE o.begun_at >= day::timestamp AT TIME ZONE 'UTC'
+               AND o.begun_at < (day + 1)::timestamp AT TIME ZONE 'UTC');
         EXECUTE format(
             'CREATE TABLE llm.job_events_%s PARTITION OF llm.job_events FOR VALUES FROM (%L) TO (%L)',
             to_char(day, 'YYYYMMDD'), day::timestamp AT TIME ZONE 'UTC', (day + 1)::timestamp AT TIME ZONE 'UTC');
@@ -37,7 +40,7 @@ END
 $$;
 
 -- Drops the days older than `keep` days, and clears the default partition of such rows. Returns the days dropped.
-CREATE FUNCTION llm.drop_event_days(keep integer) RETURNS integer LANGUAGE plpgsql AS $$
+CREATE FUNCTION llm.drop_event_days(keep integer) RETURNS integer LANGUAGE plpgsql SET lock_timeout = '200ms' AS $$
 DECLARE
     part    record;
     dropped integer := 0;
@@ -52,7 +55,7 @@ BEGIN
             dropped := dropped + 1;
         END IF;
     END LOOP;
-    DELETE FROM llm.job_events_other WHERE created_at < oldest::timestamp AT TIME ZONE 'UTC';
+    DELETE FROM llm.job_events_other WHERE begun_at < oldest::timestamp AT TIME ZONE 'UTC';
     RETURN dropped;
 END
 $$;

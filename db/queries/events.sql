@@ -2,31 +2,27 @@
 -- Add events to the running attempt; no row back: the lease is lost. Repeating a batch changes nothing.
 -- FOR SHARE: the lease cannot end between the look and the write.
 WITH lease AS MATERIALIZED (
-    SELECT id, attempts FROM llm.jobs
+    SELECT id, attempts, begun_at FROM llm.jobs
      WHERE id = %(job_id)s AND lease_token = %(token)s AND status = 'running' FOR SHARE
 ), added AS (
-    INSERT INTO llm.job_events (job_id, attempt, seq, type, data)
-    SELECT lease.id, lease.attempts, e.seq, e.type, e.data
+    INSERT INTO llm.job_events (job_id, attempt, seq, begun_at, type, data)
+    SELECT lease.id, lease.attempts, e.seq, lease.begun_at, e.type, e.data
       FROM lease, unnest(%(seqs)s::integer[], %(types)s::text[], %(data)s::text[]) AS e (seq, type, data)
-     WHERE NOT EXISTS (
-           SELECT FROM llm.job_events old
-            WHERE old.job_id = lease.id AND old.attempt = lease.attempts
-              AND old.seq = (%(seqs)s::integer[])[1])
+    ON CONFLICT DO NOTHING
 )
 SELECT id FROM lease;
 
 -- name: follow
--- A job's status and its events after a place, in one snapshot: when it says done, no event is missing.
-WITH job AS MATERIALIZED (
-    SELECT id, status, attempts, updated_at, queued_at FROM llm.jobs WHERE id = %(job_id)s
-)
-SELECT job.status, job.attempts, job.updated_at, e.attempt, e.seq, e.type, e.data
-  FROM job LEFT JOIN LATERAL (
-       SELECT v.attempt, v.seq, v.type, v.data FROM llm.job_events v
-        WHERE v.job_id = job.id AND (v.attempt, v.seq) > (%(attempt)s::integer, %(seq)s::integer)
-          AND v.created_at >= job.queued_at - interval '1 minute'
-        ORDER BY v.attempt, v.seq LIMIT %(n)s) e ON true
- ORDER BY e.attempt, e.seq;
+-- A job's status and the events of its newest attempt after a place, in one snapshot: when it says done, no event is
+-- missing. A place in another attempt is no place in this one: it is told from its beginning.
+SELECT job.status, job.attempts, e.seq, e.type, e.data
+  FROM llm.jobs job LEFT JOIN LATERAL (
+       SELECT v.seq, v.type, v.data FROM llm.job_events v
+        WHERE v.job_id = job.id AND v.attempt = job.attempts AND v.begun_at = job.begun_at
+          AND v.seq > CASE WHEN job.attempts = %(attempt)s THEN %(seq)s ELSE 0 END
+        ORDER BY v.seq LIMIT %(n)s) e ON true
+ WHERE job.id = %(job_id)s
+ ORDER BY e.seq;
 
 -- name: add_event_days
 -- Make the next days' partitions.

@@ -1,9 +1,9 @@
 -- name: submit
 -- Add one job, or find the one this id or key already named.
-SELECT llm.submit(
-    kind => %(kind)s, payload => %(payload)s::json, priority => %(priority)s, source => %(source)s,
-    max_attempts => %(max_attempts)s, deadline_at => %(deadline_at)s::timestamptz, delay_s => %(delay_s)s,
-    queue => %(queue)s, idempotency_key => %(idempotency_key)s::text, id => %(id)s) AS id;
+SELECT llm.add_job(
+    id => %(id)s, kind => %(kind)s, payload => %(payload)s, priority => %(priority)s, source => %(source)s,
+    max_attempts => %(max_attempts)s, deadline_at => %(deadline_at)s::timestamptz,
+    delay_s => %(delay_s)s::double precision, queue => %(queue)s, idempotency_key => %(idempotency_key)s::text) AS id;
 
 -- name: claim
 -- Lease up to n jobs: those past the ageing bound first, then the highest priority, then the oldest.
@@ -23,21 +23,23 @@ WITH aged AS MATERIALIZED (
      ORDER BY priority DESC, queued_at
      LIMIT (SELECT %(n)s - count(*) FROM aged) FOR UPDATE SKIP LOCKED
 ), taken AS (
+    -- By an array: a join would be planned for a tenth of the table, which is what a LIMIT not known beforehand counts as.
     UPDATE llm.jobs j
        SET status = 'running', attempts = j.attempts + 1, lease_token = nextval('llm.lease_tokens'),
-           lease_until = clock_timestamp() + make_interval(secs => %(lease_s)s),
+           begun_at = clock_timestamp(), lease_until = clock_timestamp() + make_interval(secs => %(lease_s)s),
            worker_id = %(worker_id)s, claim_id = %(claim_id)s, updated_at = clock_timestamp()
-      FROM (SELECT id FROM aged UNION ALL SELECT id FROM fresh) c
-     WHERE j.id = c.id
+     WHERE j.id = ANY (ARRAY(SELECT id FROM aged UNION ALL SELECT id FROM fresh))
     RETURNING j.*
 ), opened AS (
-    INSERT INTO llm.job_attempts (job_id, attempt, lease_token, worker_id)
-    SELECT id, attempts, lease_token, worker_id FROM taken
+    INSERT INTO llm.job_attempts (job_id, attempt, lease_token, worker_id, started_at)
+    SELECT id, attempts, lease_token, worker_id, begun_at FROM taken
 )
 SELECT id AS job_id, lease_token AS token, kind, payload, attempts AS attempt, max_attempts,
        attempts - releases AS tries,
        extract(epoch FROM deadline_at - clock_timestamp())::float8 AS seconds_left
-  FROM taken ORDER BY priority DESC, queued_at;
+  FROM taken
+ ORDER BY CASE WHEN queued_at >= statement_timestamp() - make_interval(secs => %(ageing_s)s) THEN priority END
+          DESC NULLS FIRST, queued_at;
 
 -- name: claimed
 -- What an earlier claim took, for a claimer that never got the reply.
@@ -48,18 +50,21 @@ SELECT id AS job_id, lease_token AS token, kind, payload, attempts AS attempt, m
  WHERE status = 'running' AND worker_id = %(worker_id)s AND claim_id = %(claim_id)s;
 
 -- name: heartbeat
--- Renew these leases; a lease that does not come back is lost.
-UPDATE llm.jobs j
-   SET lease_until = clock_timestamp() + make_interval(secs => %(lease_s)s)
-  FROM unnest(%(job_ids)s::uuid[], %(tokens)s::bigint[]) AS held (job_id, token)
- WHERE j.id = held.job_id AND j.lease_token = held.token AND j.status = 'running'
+-- Renew these leases; a lease that does not come back is lost. Rows are locked in one order, whoever asks.
+WITH held AS MATERIALIZED (
+    SELECT j.id FROM llm.jobs j JOIN unnest(%(job_ids)s::uuid[], %(tokens)s::bigint[]) AS h (job_id, token)
+        ON j.id = h.job_id AND j.lease_token = h.token
+     WHERE j.status = 'running' ORDER BY j.id FOR NO KEY UPDATE OF j
+)
+UPDATE llm.jobs j SET lease_until = clock_timestamp() + make_interval(secs => %(lease_s)s)
+  FROM held WHERE j.id = held.id
 RETURNING j.lease_token AS token;
 
 -- name: complete
 -- The lease's owner hands in the result.
 WITH finished AS (
     UPDATE llm.jobs
-       SET status = 'done', reason = NULL, result = %(result)s, done_token = lease_token, crashes = 0,
+       SET status = 'done', result = %(result)s, crashes = 0,
            lease_token = NULL, lease_until = NULL, worker_id = NULL, claim_id = NULL,
            finished_at = clock_timestamp(), updated_at = clock_timestamp()
      WHERE id = %(job_id)s AND lease_token = %(token)s AND status = 'running'
@@ -69,22 +74,23 @@ WITH finished AS (
        SET status = 'done', metrics = %(metrics)s, finished_at = clock_timestamp()
       FROM finished f WHERE a.job_id = f.id AND a.lease_token = %(token)s
 )
-SELECT 'done' AS status FROM finished;
+SELECT id FROM finished;
 
 -- name: fail
 -- The lease's owner reports a failure: back to the queue while tries are left, else the end.
-WITH ended AS (
-    UPDATE llm.jobs
-       SET status = CASE WHEN %(retryable)s AND attempts - releases < max_attempts THEN 'queued' ELSE 'error' END,
-           reason = CASE WHEN %(retryable)s AND attempts - releases < max_attempts THEN NULL ELSE 'failed' END,
-           finished_at = CASE WHEN %(retryable)s AND attempts - releases < max_attempts THEN NULL
-                              ELSE clock_timestamp() END,
+WITH held AS MATERIALIZED (
+    SELECT id, %(retryable)s AND attempts - releases < max_attempts AS again FROM llm.jobs
+     WHERE id = %(job_id)s AND lease_token = %(token)s AND status = 'running' FOR UPDATE
+), ended AS (
+    UPDATE llm.jobs j
+       SET status = CASE WHEN again THEN 'queued' ELSE 'error' END,
+           reason = CASE WHEN NOT again THEN 'failed' END,
+           finished_at = CASE WHEN NOT again THEN clock_timestamp() END,
            run_at = clock_timestamp() + make_interval(secs => %(delay_s)s),
-           error = %(error)s, done_token = lease_token, crashes = 0,
-           lease_token = NULL, lease_until = NULL, worker_id = NULL, claim_id = NULL,
-           updated_at = clock_timestamp()
-     WHERE id = %(job_id)s AND lease_token = %(token)s AND status = 'running'
-    RETURNING id, status
+           error = %(error)s, crashes = 0, updated_at = clock_timestamp(),
+           lease_token = NULL, lease_until = NULL, worker_id = NULL, claim_id = NULL
+      FROM held h WHERE j.id = h.id
+    RETURNING j.id, j.status
 ), closed AS (
     UPDATE llm.job_attempts a
        SET status = 'error', reason = 'failed', error = %(error)s, metrics = %(metrics)s,
@@ -94,19 +100,23 @@ WITH ended AS (
 SELECT status FROM ended;
 
 -- name: verdict
--- Asked in its own statement after a write met no lease: was it this token's write that ended the attempt?
-SELECT status, done_token = %(token)s AS yours FROM llm.jobs WHERE id = %(job_id)s;
+-- Asked in its own statement after a write met no lease: the job's status, and how this token's own attempt ended.
+SELECT j.status, a.status AS attempt_status, a.reason AS attempt_reason
+  FROM llm.jobs j LEFT JOIN llm.job_attempts a ON a.job_id = j.id AND a.lease_token = %(token)s
+ WHERE j.id = %(job_id)s;
 
 -- name: release
 -- A draining worker gives leases back; the tries do not count.
-WITH freed AS (
+WITH held AS MATERIALIZED (
+    SELECT j.id, h.token FROM llm.jobs j JOIN unnest(%(job_ids)s::uuid[], %(tokens)s::bigint[]) AS h (job_id, token)
+        ON j.id = h.job_id AND j.lease_token = h.token
+     WHERE j.status = 'running' ORDER BY j.id FOR UPDATE OF j
+), freed AS (
     UPDATE llm.jobs j
-       SET status = 'queued', releases = releases + 1, done_token = lease_token,
-           run_at = clock_timestamp(), updated_at = clock_timestamp(),
+       SET status = 'queued', releases = releases + 1, run_at = clock_timestamp(), updated_at = clock_timestamp(),
            lease_token = NULL, lease_until = NULL, worker_id = NULL, claim_id = NULL
-      FROM unnest(%(job_ids)s::uuid[], %(tokens)s::bigint[]) AS held (job_id, token)
-     WHERE j.id = held.job_id AND j.lease_token = held.token AND j.status = 'running'
-    RETURNING j.id, held.token
+      FROM held h WHERE j.id = h.id
+    RETURNING j.id, h.token
 ), closed AS (
     UPDATE llm.job_attempts a
        SET status = 'error', reason = 'released', finished_at = clock_timestamp()
@@ -116,7 +126,7 @@ SELECT token FROM freed;
 
 -- name: cancel
 -- End a job that is not finished; its owner's next write meets no lease.
-WITH before AS MATERIALIZED (
+WITH unfinished AS MATERIALIZED (
     SELECT id, lease_token FROM llm.jobs
      WHERE id = %(job_id)s AND status IN ('queued', 'running') FOR UPDATE
 ), ended AS (
@@ -124,8 +134,8 @@ WITH before AS MATERIALIZED (
        SET status = 'error', reason = 'cancelled', error = 'cancelled', finished_at = clock_timestamp(),
            updated_at = clock_timestamp(),
            lease_token = NULL, lease_until = NULL, worker_id = NULL, claim_id = NULL
-      FROM before b WHERE j.id = b.id
-    RETURNING j.id, b.lease_token AS token
+      FROM unfinished u WHERE j.id = u.id
+    RETURNING j.id, u.lease_token AS token
 ), closed AS (
     UPDATE llm.job_attempts a
        SET status = 'error', reason = 'cancelled', finished_at = clock_timestamp()
@@ -134,20 +144,21 @@ WITH before AS MATERIALIZED (
 SELECT id FROM ended;
 
 -- name: reap
--- Take back leases that ended: their workers are gone, stopped or cut off.
+-- Take back leases that ended: their workers are gone, stopped or cut off. One that ends later than any lease may
+-- (the server's clock was set back) has ended too.
 WITH lost AS MATERIALIZED (
-    SELECT id, lease_token FROM llm.jobs
-     WHERE status = 'running' AND lease_until <= statement_timestamp()
+    SELECT id, lease_token, worker_id, crashes + 1 >= %(max_crashes)s AS pill,
+           crashes + 1 < %(max_crashes)s AND attempts - releases < max_attempts AS again
+      FROM llm.jobs
+     WHERE status = 'running' AND (lease_until <= statement_timestamp()
+           OR lease_until > statement_timestamp() + 2 * make_interval(secs => %(longest_lease_s)s))
      LIMIT %(n)s FOR UPDATE SKIP LOCKED
 ), ended AS (
     UPDATE llm.jobs j
-       SET status = CASE WHEN crashes + 1 >= %(max_crashes)s OR attempts - releases >= max_attempts
-                         THEN 'error' ELSE 'queued' END,
-           reason = CASE WHEN crashes + 1 >= %(max_crashes)s THEN 'crashed'
-                         WHEN attempts - releases >= max_attempts THEN 'lease_expired' END,
-           finished_at = CASE WHEN crashes + 1 >= %(max_crashes)s OR attempts - releases >= max_attempts
-                              THEN clock_timestamp() END,
-           crashes = crashes + 1, error = 'the lease of worker ' || worker_id || ' ended',
+       SET status = CASE WHEN again THEN 'queued' ELSE 'error' END,
+           reason = CASE WHEN pill THEN 'crashed' WHEN NOT again THEN 'lease_expired' END,
+           finished_at = CASE WHEN NOT again THEN clock_timestamp() END,
+           crashes = crashes + 1, error = 'the lease of worker ' || l.worker_id || ' ended',
            run_at = clock_timestamp(), updated_at = clock_timestamp(),
            lease_token = NULL, lease_until = NULL, worker_id = NULL, claim_id = NULL
       FROM lost l WHERE j.id = l.id
@@ -181,11 +192,15 @@ SELECT id, status FROM ended;
 
 -- name: prune
 -- Delete a batch of jobs that finished long ago.
-DELETE FROM llm.jobs WHERE id IN (
+DELETE FROM llm.jobs WHERE id = ANY (ARRAY(
     SELECT id FROM llm.jobs
      WHERE finished_at IS NOT NULL AND finished_at < statement_timestamp() - make_interval(days => %(days)s)
-     ORDER BY finished_at LIMIT %(n)s)
+     ORDER BY finished_at LIMIT %(n)s))
 RETURNING id;
+
+-- name: status
+-- Where a job stands, and nothing else of it.
+SELECT status FROM llm.jobs WHERE id = %(job_id)s;
 
 -- name: job
 -- One job whole, and whether any live worker takes its kind.
@@ -216,10 +231,12 @@ SELECT id, kind, queue, status, reason, attempts, max_attempts, priority, source
 
 -- name: unserved
 -- Kinds with waiting jobs that no live worker takes, with how many wait.
-SELECT j.kind, count(*) AS waiting
-  FROM llm.jobs j
- WHERE j.status = 'queued' AND NOT EXISTS (
+WITH queued AS MATERIALIZED (
+    SELECT kind, count(*) AS waiting FROM llm.jobs WHERE status = 'queued' GROUP BY kind
+)
+SELECT kind, waiting FROM queued q
+ WHERE NOT EXISTS (
        SELECT FROM llm.workers w
         WHERE w.stopped_at IS NULL AND w.seen_at > statement_timestamp() - interval '60 s'
-          AND (w.kinds = '{}' OR j.kind = ANY(w.kinds)))
- GROUP BY j.kind ORDER BY waiting DESC, j.kind LIMIT 20;
+          AND (w.kinds = '{}' OR q.kind = ANY(w.kinds)))
+ ORDER BY waiting DESC, kind LIMIT 20;

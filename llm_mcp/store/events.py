@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from uuid import UUID
 
 import orjson
@@ -16,18 +15,18 @@ from llm_mcp.job import Status
 from .pool import Database
 
 PAGE = 500
+"""Events one look brings at most."""
 
 
 @dataclass(frozen=True, slots=True)
 class Glance:
-    """One look at a stream: the job as it stood, and the events after the asked place, in order.
+    """One look at a stream: the job's status and number of attempts, and events of the newest one, in order.
 
     `more` says that the page was full and the next look may find more at once.
     """
 
     status: Status
     attempts: int
-    updated_at: datetime
     events: list[Event]
     more: bool
 
@@ -49,23 +48,24 @@ def append(db: Database, job_id: UUID, token: int, items: Sequence[tuple[int, st
 
 
 def follow(db: Database, job_id: UUID, after: Cursor) -> Glance:
-    """Return the job's status and its events after `after`, in one snapshot.
+    """Return the job's status and the events of its newest attempt after `after`, in one snapshot.
 
-    Raises NotFound.
+    Where `after` is a place in another attempt, the newest is told from its beginning. Raises NotFound.
     """
     rows = db.run("follow", {"job_id": job_id, "attempt": after.attempt, "seq": after.seq, "n": PAGE})
     if not rows:
         raise NotFound(f"no job {job_id}")
+    status, attempts = Status(rows[0]["status"]), rows[0]["attempts"]
     found = [
-        Event(row["attempt"], row["seq"], row["type"], orjson.loads(row["data"]))
-        for row in rows
-        if row["attempt"] is not None
+        Event(attempts, row["seq"], row["type"], orjson.loads(row["data"])) for row in rows if row["seq"] is not None
     ]
-    first = rows[0]
-    return Glance(Status(first["status"]), first["attempts"], first["updated_at"], found, len(found) == PAGE)
+    return Glance(status, attempts, found, len(found) == PAGE)
 
 
 def keep_days(db: Database, *, ahead: int, keep: int) -> None:
-    """Make the partitions of the coming `ahead` days and drop those older than `keep` days."""
+    """Make the partitions of the coming `ahead` days and drop those older than `keep` days.
+
+    Raises Unavailable when a long reader is in the way; the next turn will do.
+    """
     db.run("add_event_days", {"ahead": ahead})
     db.run("drop_event_days", {"days": keep})

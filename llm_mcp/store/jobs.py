@@ -8,12 +8,14 @@ from uuid import UUID
 
 from llm_mcp.errors import LeaseLost, NotFound
 from llm_mcp.job import Attempt, Job, Lease, Reason, Status, Submission
-from llm_mcp.strictjson import dumps
 
 from .pool import Connection, Database, Row
 
 MAX_CRASHES = 3
-_SWEEP = 100
+SWEEP = 100
+"""Jobs one sweep moves at most."""
+LONGEST_LEASE_S = 3600.0
+"""The longest lease anybody may ask for, s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,15 +26,17 @@ class Ended:
     status: Status
 
 
-def submit(db: Database, job_id: UUID, submission: Submission, *, queue: str, conn: Connection | None = None) -> UUID:
+def submit(
+    db: Database, job_id: UUID, submission: Submission, *, payload: str, queue: str, conn: Connection | None = None
+) -> UUID:
     """Write one job and return its id: `job_id`, or that of the job its key named before.
 
-    Raises KeyReused when the key named a different request.
+    `payload` is the submission's payload as JSON text. Raises KeyReused when the key named a different request.
     """
     params = {
         "id": job_id,
         "kind": submission.kind,
-        "payload": dumps(submission.payload),
+        "payload": payload,
         "priority": submission.priority,
         "source": submission.source,
         "max_attempts": submission.max_attempts,
@@ -79,7 +83,7 @@ def complete(db: Database, job_id: UUID, token: int, *, result: str, metrics: st
     """
     params = {"job_id": job_id, "token": token, "result": result, "metrics": metrics}
     if not db.run("complete", params):
-        _verdict(db, job_id, token)
+        _already(db, job_id, token, ("done", None))
 
 
 def fail(
@@ -87,7 +91,8 @@ def fail(
 ) -> Status:
     """Report a failed attempt and return where the job went: back to the queue for `delay_s` seconds, or its end.
 
-    Raises LeaseLost when the lease is not this token's any more, NotFound for no such job.
+    Saying it twice is fine; then the job's status now is returned. Raises LeaseLost when the lease is not this
+    token's any more, NotFound for no such job.
     """
     params = {
         "job_id": job_id,
@@ -98,7 +103,7 @@ def fail(
         "metrics": metrics,
     }
     rows = db.run("fail", params)
-    return Status(rows[0]["status"]) if rows else _verdict(db, job_id, token)
+    return Status(rows[0]["status"]) if rows else _already(db, job_id, token, ("error", "failed"))
 
 
 def release(db: Database, leases: Sequence[tuple[UUID, int]]) -> set[int]:
@@ -114,17 +119,29 @@ def cancel(db: Database, job_id: UUID) -> bool:
 
 def reap(db: Database) -> list[Ended]:
     """Take back one bounded batch of ended leases."""
-    return _ended(db.run("reap", {"n": _SWEEP, "max_crashes": MAX_CRASHES}))
+    params = {"n": SWEEP, "max_crashes": MAX_CRASHES, "longest_lease_s": LONGEST_LEASE_S}
+    return _ended(db.run("reap", params))
 
 
 def expire(db: Database) -> list[Ended]:
     """End one bounded batch of jobs past their deadline."""
-    return _ended(db.run("expire", {"n": _SWEEP}))
+    return _ended(db.run("expire", {"n": SWEEP}))
 
 
 def prune(db: Database, *, days: int, n: int = 1000) -> int:
     """Delete up to `n` jobs that finished over `days` days ago and return how many went."""
     return len(db.run("prune", {"days": days, "n": n}))
+
+
+def status(db: Database, job_id: UUID) -> Status:
+    """Return where a job stands.
+
+    Raises NotFound.
+    """
+    rows = db.run("status", {"job_id": job_id})
+    if not rows:
+        raise NotFound(f"no job {job_id}")
+    return Status(rows[0]["status"])
 
 
 def get(db: Database, job_id: UUID) -> Job:
@@ -154,7 +171,8 @@ def page(
 ) -> list[Job]:
     """Return up to `n` jobs, newest first, older than `before`, without payload and result."""
     params = {"n": n, "before": before, "status": status and status.value, "kind": kind, "source": source}
-    return [_job(row) for row in db.run("jobs", params)]
+    # Planned for its values: only then is an index of one status of use.
+    return [_job(row) for row in db.run("jobs", params, prepare=False)]
 
 
 def unserved(db: Database) -> dict[str, int]:
@@ -172,11 +190,15 @@ def _ended(rows: list[Row]) -> list[Ended]:
     return [Ended(row["id"], Status(row["status"])) for row in rows]
 
 
-def _verdict(db: Database, job_id: UUID, token: int) -> Status:
-    """Say what became of an attempt whose last write met no lease: ours all along, lost, or never there."""
+def _already(db: Database, job_id: UUID, token: int, ending: tuple[str, str | None]) -> Status:
+    """Return the status of a job whose attempt this token's own earlier write ended in just this way.
+
+    `ending` is the attempt's (status, reason). Raises LeaseLost when anything else ended it, NotFound.
+    """
     rows = db.run("verdict", {"job_id": job_id, "token": token})
     if not rows:
         raise NotFound(f"no job {job_id}")
-    if rows[0]["yours"]:
-        return Status(rows[0]["status"])
-    raise LeaseLost(f"job {job_id} is {rows[0]['status']}; this lease ended")
+    row = rows[0]
+    if (row["attempt_status"], row["attempt_reason"]) == ending:
+        return Status(row["status"])
+    raise LeaseLost(f"job {job_id} is {row['status']}; this lease ended")

@@ -8,17 +8,20 @@ from llm_mcp.errors import Unavailable
 
 from .pool import Connection, connect
 
-_LOCK_KEY = 0x6C6C6D5F6C6561
+# First half of the lock's key, any constant of our own; the second is the schema's, for several may share a database.
+_LOCK_CLASS = 0x6C6C6D31
+_LOCK = "SELECT pg_try_advisory_lock(%s, hashtext(%s)) AS got"
 
 
 class Leadership:
     """The claim of one process to be the leader. Owned by one thread.
 
-    Needs a session of its own: `dsn` must reach Postgres itself, not a pooler.
+    Needs a session of its own: `dsn` must reach Postgres itself, not a pooler. `schema` is whose leader it is.
     """
 
-    def __init__(self, dsn: str) -> None:
+    def __init__(self, dsn: str, schema: str) -> None:
         self._dsn = dsn
+        self._schema = schema
         self._conn: Connection | None = None
         self._held = False
 
@@ -31,7 +34,7 @@ class Leadership:
             if self._held:
                 self._conn.execute("SELECT 1")
             else:
-                row = self._conn.execute("SELECT pg_try_advisory_lock(%s) AS got", (_LOCK_KEY,)).fetchone()
+                row = self._conn.execute(_LOCK, (_LOCK_CLASS, self._schema)).fetchone()
                 self._held = bool(row and row["got"])
         except (psycopg.Error, Unavailable):
             self.resign()

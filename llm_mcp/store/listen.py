@@ -10,8 +10,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 
 import psycopg
 
@@ -23,7 +23,6 @@ JOB_UPDATE = "job_update"
 """Channel: a job or its stream changed; the payload is its id."""
 JOB_QUEUED = "job_queued"
 """Channel: there is something to claim; the payload is empty."""
-
 JOB_ENDED = "job_ended"
 """Channel: a job was ended from outside (cancelled, past its deadline); the payload is its id."""
 
@@ -31,7 +30,10 @@ _CHANNELS = (JOB_UPDATE, JOB_QUEUED, JOB_ENDED)
 _GATHER_S = 0.005
 _MAX_PENDING = 10_000
 _RETRY_S = 1.0
-_SEND = "SELECT pg_notify(channel, payload) FROM unnest(%s::text[], %s::text[]) AS n (channel, payload)"
+# The commit need not reach the disk: who would miss the notice after a crash polls anyway. Set for this one
+# transaction, because a pooler would hand the session on.
+_SEND = """SELECT pg_notify(channel, payload)
+  FROM set_config('synchronous_commit', 'off', true), unnest(%s::text[], %s::text[]) AS n (channel, payload)"""
 
 
 class Notifier:
@@ -47,6 +49,7 @@ class Notifier:
         self._wake = threading.Event()
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
+        self._conn: psycopg.Connection[object] | None = None
 
     def notify(self, channel: str, payload: str = "") -> None:
         """Tell listeners soon that something happened."""
@@ -70,35 +73,39 @@ class Notifier:
             thread.join(timeout=3.0)
 
     def _run(self) -> None:
-        conn: psycopg.Connection[object] | None = None
-        while True:
+        closing = False
+        while not closing:
             self._wake.wait()
             self._wake.clear()
+            closing = self._closing.is_set()  # whatever came before it is in the batch below
             with self._mutex:
-                batch, self._pending = list(self._pending), {}
-            if batch:
-                try:
-                    conn = conn or self._connect()
-                    conn.execute(_SEND, ([c for c, _ in batch], [p for _, p in batch]))
-                except psycopg.Error:
-                    log.warning("notices lost", extra={"action": "notify_failed", "count": len(batch)})
-                    if conn is not None:
-                        conn.close()
-                        conn = None
-                    self._closing.wait(_RETRY_S)  # a server that is down is not asked a thousand times a second
-            if self._closing.is_set():
+                batch, self._pending = self._pending, {}
+            # A connection that broke while nothing was said is replaced at once; a server that is down is not asked
+            # a thousand times a second.
+            if not (self._send(batch) or self._send(batch)):
                 with self._mutex:
-                    if self._pending and conn is not None:
-                        continue
-                break
+                    self._pending = {**batch, **self._pending}
+                self._wake.set()
+                self._closing.wait(_RETRY_S)
             self._closing.wait(_GATHER_S)
-        if conn is not None:
-            conn.close()
+        if self._conn is not None:
+            self._conn.close()
 
-    def _connect(self) -> psycopg.Connection[object]:
-        conn = psycopg.connect(conninfo(self._dsn), autocommit=True)
-        conn.execute("SET synchronous_commit = off")
-        return conn
+    def _send(self, batch: Collection[tuple[str, str]]) -> bool:
+        if not batch:
+            return True
+        try:
+            if self._conn is None:
+                # Never prepared: the connection may be a pooler's.
+                self._conn = psycopg.connect(conninfo(self._dsn), autocommit=True, prepare_threshold=None)
+            self._conn.execute(_SEND, ([channel for channel, _ in batch], [payload for _, payload in batch]))
+        except psycopg.Error as error:
+            log.warning("cannot notify", extra={"action": "notify_failed", "error": type(error).__name__})
+            if self._conn is not None:
+                self._conn.close()
+                self._conn = None
+            return False
+        return True
 
 
 class Listener:
@@ -114,7 +121,6 @@ class Listener:
         self._mutex = threading.Lock()
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
-        self._conn: psycopg.Connection[object] | None = None
         self.connected = False
 
     @contextmanager
@@ -185,5 +191,4 @@ class Listener:
         with self._mutex:
             events = {event for waiting in self._waiting.values() for event in waiting}
         for event in events:
-            with suppress(RuntimeError):
-                event.set()
+            event.set()

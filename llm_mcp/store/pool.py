@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import logging
 import threading
+import time
 from collections.abc import Mapping
 from typing import Any
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import dict_row
-from psycopg_pool import ConnectionPool, PoolTimeout
+from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
-from llm_mcp.errors import InvalidInput, KeyReused, LlmMcpError, TooLarge, Unavailable
+from llm_mcp.errors import InvalidInput, KeyReused, LlmMcpError, Unavailable
 
 from .sql import statements
 
 Row = dict[str, Any]
 Connection = psycopg.Connection[Any]
-
-log = logging.getLogger(__name__)
 
 # A peer that vanished is noticed in seconds, not after the kernel's two hours.
 _KEEPALIVE: Mapping[str, Any] = {
@@ -33,6 +31,8 @@ _KEEPALIVE: Mapping[str, Any] = {
 }
 # How long a caller waits for a free connection before it is told that the database is not there, s.
 _CHECKOUT_S = 2.0
+# SQLSTATEs with which a server says that it ends this connection.
+_SHUTDOWN = "57P"
 
 
 def conninfo(dsn: str) -> str:
@@ -48,29 +48,32 @@ def conninfo(dsn: str) -> str:
 
 
 def connect(dsn: str, *, autocommit: bool = True) -> Connection:
-    """Open one connection outside the pool.
+    """Open one connection outside the pool. Nothing is prepared in it, for it may be a pooler's.
 
     Raises Unavailable when the server does not answer.
     """
     try:
-        return psycopg.connect(conninfo(dsn), autocommit=autocommit, row_factory=dict_row)
+        return psycopg.connect(conninfo(dsn), autocommit=autocommit, row_factory=dict_row, prepare_threshold=None)
     except psycopg.OperationalError as error:
-        raise Unavailable(f"Postgres does not answer: {_first_line(error)}") from None
+        raise Unavailable(f"Postgres does not answer: {first_line(error)}") from None
 
 
 class Database:
     """A lazily opened pool, and `run`. Safe for threads; not for use across a fork.
 
-    Parameters: `dsn`; `schema`, a plain identifier; `size`, the most connections, opened as needed.
+    Parameters: `dsn`; `schema`, a plain identifier; `size`, the most connections, opened as needed; `pooled`, whether
+    `dsn` leads to a pooler that hands one session to many (then no statement may be prepared in it).
     """
 
-    def __init__(self, dsn: str, *, schema: str = "llm", size: int = 16) -> None:
+    def __init__(self, dsn: str, *, schema: str = "llm", size: int = 16, pooled: bool = False) -> None:
         self.dsn = dsn
         self.schema = schema
         self._size = size
+        self.pooled = pooled
         self._statements = statements(schema)
         self._pool: ConnectionPool[Connection] | None = None
-        self._opening = threading.Lock()
+        self._mutex = threading.Lock()
+        self._renewed_at = 0.0
 
     def run(
         self,
@@ -79,82 +82,95 @@ class Database:
         *,
         conn: Connection | None = None,
         repeatable: bool = True,
+        prepare: bool | None = None,
     ) -> list[Row]:
         """Run one named statement and return its rows.
 
-        On `conn` it joins the caller's transaction. Without one it is its own transaction, and is asked once more
-        when the connection broke, for our statements may be repeated (ids and tokens see to it); `repeatable` says so.
-        Raises Unavailable when the database is not there, InvalidInput for values it refuses.
+        Without `conn` it is its own transaction, and is asked once more when the connection broke, for our statements
+        may be repeated (ids and tokens see to it); `repeatable` says so. On `conn` it joins the caller's transaction,
+        whose end is the caller's to see to: what breaks that one (a lost connection, a serialization failure) is
+        raised as psycopg raises it. `prepare=False` has it planned anew for its very values.
+        Raises Unavailable when the database is not there, InvalidInput for values it refuses, KeyReused.
         """
         query = self._statements[name]
         if conn is not None:
             with conn.cursor(row_factory=dict_row) as cursor:
-                return _fetch(cursor, query, params)
-        pool = self._open_pool()
+                return _fetch(cursor, query, params, prepare)
         for last in (False, True) if repeatable else (True,):
+            began_at, pool = time.monotonic(), self._open_pool()
             try:
                 with pool.connection(timeout=_CHECKOUT_S) as own, own.cursor(row_factory=dict_row) as cursor:
-                    return _fetch(cursor, query, params)
-            except PoolTimeout:
+                    return _fetch(cursor, query, params, prepare)
+            except (PoolTimeout, PoolClosed):
                 raise Unavailable("Postgres does not answer") from None
-            except psycopg.errors.QueryCanceled as error:
-                raise Unavailable(_first_line(error)) from None
             except psycopg.errors.DiskFull:
                 raise Unavailable("Postgres has no disk space left", retry_after_s=5.0) from None
-            except psycopg.OperationalError as error:
-                if last:
-                    raise Unavailable(f"Postgres: {_first_line(error)}") from None
-                pool.check()  # the others in the pool are likely dead too
+            except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+                if own.closed or (error.sqlstate or "").startswith(_SHUTDOWN):
+                    self._renew(pool, began_at)
+                if last or isinstance(error, psycopg.errors.QueryCanceled):
+                    raise Unavailable(f"Postgres: {first_line(error)}") from None
         raise AssertionError("unreachable")
 
+    def close(self) -> None:
+        """Close every connection; `run` opens anew."""
+        with self._mutex:
+            pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.close(timeout=2.0)
+
     def _open_pool(self) -> ConnectionPool[Connection]:
-        with self._opening:
+        with self._mutex:
             if self._pool is None:
                 self._pool = ConnectionPool(
                     conninfo(self.dsn),
                     min_size=1,
                     max_size=self._size,
-                    kwargs={"autocommit": True},
+                    kwargs={"autocommit": True, **({"prepare_threshold": None} if self.pooled else {})},
                     max_idle=60.0,
                     reconnect_timeout=0.0,
-                    check=None,
                     open=True,
                     name="llm-mcp",
+                    num_workers=min(3, self._size),
                 )
             return self._pool
 
-    def close(self) -> None:
-        """Close every connection; `run` opens anew."""
-        with self._opening:
-            pool, self._pool = self._pool, None
-        if pool is not None:
-            pool.close(timeout=2.0)
+    def _renew(self, pool: ConnectionPool[Connection], began_at: float) -> None:
+        """Throw the idle connections away, for they broke with the one we had; once for all who notice."""
+        with self._mutex:
+            if began_at < self._renewed_at:
+                return
+            self._renewed_at = time.monotonic()
+        pool.drain()
 
 
-def _fetch(cursor: psycopg.Cursor[Row], query: str, params: Mapping[str, Any] | None) -> list[Row]:
+def _fetch(
+    cursor: psycopg.Cursor[Row], query: str, params: Mapping[str, Any] | None, prepare: bool | None
+) -> list[Row]:
     try:
-        cursor.execute(query, params)
+        cursor.execute(query, params, prepare=prepare)
         return cursor.fetchall() if cursor.description else []
     except psycopg.Error as error:
         raise _ours(error) or error from None
+    except UnicodeEncodeError:
+        raise InvalidInput("half a character (lone surrogate)") from None
 
 
 def _ours(error: psycopg.Error) -> LlmMcpError | None:
     """Map what the database refuses to our errors; None for anything that is not the caller's doing."""
-    said = _first_line(error)
+    said = first_line(error)
     match error.sqlstate:
-        case "LM400":
-            return InvalidInput(said, field="kind", code="kind_required")
-        case "LM413":
-            return TooLarge(said, field="payload", code="body_too_large")
         case "LM422":
             return KeyReused(said)
-        case "42P01" | "3F000" | "42883" if "llm" in said or "schema" in said or "relation" in said:
+        case "42P01" | "3F000" | "42883":  # our statements name only what our migrations make
             return Unavailable(f"the schema is not there yet ({said}); run: llm-mcp migrate")
+        case "25006":
+            return Unavailable(f"this Postgres is a standby ({said})")
         case _ if isinstance(error, psycopg.DataError | psycopg.IntegrityError):
             return InvalidInput(said)
     return None
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Return the first line of what the database said."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -15,9 +15,10 @@ DEFAULT_SCHEMA = "llm"
 def in_schema(text: str, schema: str) -> str:
     """Return SQL text with our schema's name put in place of the written `llm.`.
 
-    The files say `llm.jobs` so that they can be pasted into psql; `schema` is a checked plain identifier.
+    The files say `llm.jobs` so that they can be pasted into psql. `schema` is a plain identifier, quoted here because
+    it may still be a word of SQL.
     """
-    return text if schema == DEFAULT_SCHEMA else _SCHEMA.sub(f"{schema}.", text)
+    return text if schema == DEFAULT_SCHEMA else _SCHEMA.sub(f'"{schema}".', text)
 
 
 @cache
