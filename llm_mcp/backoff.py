@@ -18,5 +18,5 @@ def delay_s(tries: int, *, at_least_s: float | None = None, rng: random.Random |
     """
     draw = (rng or random).uniform
     ceiling = min(CAP_S, BASE_S * 2 ** min(max(tries, 1) - 1, 20))
-    floor = min(max(at_least_s or 0.0, 0.0), CAP_S)
+    floor = min(at_least_s, CAP_S) if at_least_s is not None and at_least_s > 0 else 0.0
     return floor + draw(0.0, ceiling)

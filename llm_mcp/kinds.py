@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from .errors import InvalidInput, SetupError
+from .job import DEFAULT_MAX_ATTEMPTS
 
 _QUEUE = re.compile(r"[A-Za-z_][A-Za-z0-9._-]{0,99}")
 MAX_KIND_CHARS = 200
@@ -27,7 +28,7 @@ class Kind:
     name: str
     payload: type[BaseModel] | None = None
     queue: str = "default"
-    max_attempts: int = 3
+    max_attempts: int = DEFAULT_MAX_ATTEMPTS
 
     def validate(self, payload: Any) -> Any:
         """Return the payload as its model sees it (the value itself without a model).
@@ -93,10 +94,12 @@ KINDS = Kinds()
 def load_modules(modules: Iterable[str]) -> None:
     """Import modules that define kinds.
 
-    Raises SetupError naming the module that cannot be imported.
+    Raises SetupError naming the module that cannot be imported, for whatever reason.
     """
     for name in modules:
         try:
             importlib.import_module(name)
-        except ImportError as error:
-            raise SetupError(f"cannot import {name}: {error}") from error
+        except SetupError:
+            raise
+        except Exception as error:
+            raise SetupError(f"cannot import {name}: {type(error).__name__}: {error}") from error

@@ -6,7 +6,7 @@ Registering them here, and not beside the actors, lets a door refuse a bad paylo
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, model_validator
 
@@ -83,11 +83,7 @@ class Embed(_Payload):
         return self
 
 
-BuiltinKind = Literal[
-    "echo", "ollama.generate", "ollama.chat", "ollama.embed", "openai.chat", "openai.embed", "openrouter.chat"
-]
-
-_BUILTIN: dict[BuiltinKind, type[BaseModel] | None] = {
+_BUILTIN: dict[str, type[BaseModel] | None] = {
     "echo": None,
     "ollama.generate": Generate,
     "ollama.chat": Chat,

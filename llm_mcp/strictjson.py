@@ -9,35 +9,28 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import orjson
+from pydantic import BaseModel
 
 from .errors import InvalidInput, TooLarge
 
 MAX_DEPTH = 64
 _INT64 = 2**63
-_MAX_DIGITS = 400
+_INT64_CHARS = 20
+_SPACE = " \t\r\n"
+# Depth at which a result is cut off; orjson itself stops at 254.
+_LOSSY_DEPTH = 200
 
 
-def _finite(text: str) -> float:
-    number = float(text)
-    if math.isinf(number):
-        raise InvalidInput(f"number out of range: {text[:40]}", code="invalid_json")
-    return number
+def _integer(text: str) -> int:
+    """Read an integer; of one that is too long any too large value will do, for `check` refuses it."""
+    return int(text) if len(text) <= _INT64_CHARS else _INT64
 
 
-def _bounded(text: str) -> int:
-    if len(text) > _MAX_DIGITS or not -_INT64 <= (number := int(text)) < _INT64:
-        raise InvalidInput(f"integer beyond 64 bits: {text[:40]}", code="invalid_json")
-    return number
-
-
-def _constant(text: str) -> float:
-    raise InvalidInput(f"{text} is not JSON", code="invalid_json")
-
-
-_DECODER = json.JSONDecoder(parse_float=_finite, parse_int=_bounded, parse_constant=_constant)
+_DECODER = json.JSONDecoder(parse_int=_integer)
 
 
 def loads(body: bytes | str, *, limit_bytes: int, trailing: bool = False, root: str = "") -> Any:
@@ -52,10 +45,7 @@ def loads(body: bytes | str, *, limit_bytes: int, trailing: bool = False, root: 
         raise TooLarge(f"{size} bytes; the limit is {limit_bytes}", field=root, code="body_too_large")
     try:
         text = body.decode("utf-8-sig") if isinstance(body, bytes) else body
-        stripped = text.lstrip(" \t\r\n")
-        value, end = _DECODER.raw_decode(stripped)
-        if not trailing and stripped[end:].strip(" \t\r\n"):
-            raise InvalidInput("text after the JSON value", field=root, code="invalid_json")
+        value, end = _DECODER.raw_decode(text, len(text) - len(text.lstrip(_SPACE)))
     except UnicodeDecodeError:
         raise InvalidInput("not UTF-8", field=root, code="invalid_json") from None
     except RecursionError:
@@ -63,9 +53,8 @@ def loads(body: bytes | str, *, limit_bytes: int, trailing: bool = False, root: 
     except json.JSONDecodeError as error:
         where = f"line {error.lineno} column {error.colno}"
         raise InvalidInput(f"not JSON: {error.msg} at {where}", field=root, code="invalid_json") from None
-    except InvalidInput as error:
-        error.field = error.field or locate(text, root) or root
-        raise
+    if not trailing and text[end:].strip(_SPACE):
+        raise InvalidInput("text after the JSON value", field=root, code="invalid_json")
     check(value, root=root)
     return value
 
@@ -75,104 +64,137 @@ def check(value: Any, *, root: str = "") -> None:
 
     Raises InvalidInput, code `invalid_json`, naming the path of the first offender under `root`.
     """
-    todo: list[tuple[Any, str, int]] = [(value, root, 1)]
-    while todo:
-        item, path, depth = todo.pop()
-        if depth > MAX_DEPTH:
-            raise InvalidInput(f"nested deeper than {MAX_DEPTH}", field=_short(path), code="invalid_json")
-        if isinstance(item, dict):
-            for key, inner in item.items():
-                if not isinstance(key, str):
-                    raise InvalidInput("object keys must be text", field=_short(path), code="invalid_json")
-                _check_text(key, path)
-                todo.append((inner, f"{path}.{key}" if path else key, depth + 1))
-        elif isinstance(item, list | tuple):
-            todo.extend((inner, f"{path}[{index}]", depth + 1) for index, inner in enumerate(item))
-        elif isinstance(item, str):
-            _check_text(item, path)
-        elif isinstance(item, bool) or item is None:
-            pass
-        elif isinstance(item, int):
-            if not -_INT64 <= item < _INT64:
-                raise InvalidInput("integer beyond 64 bits", field=_short(path), code="invalid_json")
-        elif isinstance(item, float):
-            if not math.isfinite(item):
-                raise InvalidInput("NaN and Infinity are not JSON", field=_short(path), code="invalid_json")
-        else:
-            kind = type(item).__name__
-            raise InvalidInput(f"{kind} is not JSON", field=_short(path), code="invalid_json")
+    # The containers we are inside of, outermost first, each with the name or index of the item we are at.
+    inside: list[Iterator[tuple[Any, Any]]] = [iter([(None, value)])]
+    at: list[Any] = [None]
+    while inside:
+        step = next(inside[-1], None)
+        if step is None:
+            inside.pop()
+            at.pop()
+            continue
+        at[-1], item = step
+        fault = _fault(item)
+        if fault is None and isinstance(item, dict | list | tuple) and item:
+            if len(inside) == MAX_DEPTH:
+                fault = f"nested deeper than {MAX_DEPTH}"
+            else:
+                inside.append(iter(item.items()) if isinstance(item, dict) else enumerate(item))
+                at.append(None)
+        if fault is not None:
+            raise InvalidInput(fault, field=_path(root, at[1:]), code="invalid_json")
 
 
 def dumps(value: Any) -> str:
-    """Return the compact JSON text of a checked value."""
-    return orjson.dumps(value).decode()
+    """Return the compact JSON text of a checked value.
+
+    Raises InvalidInput, code `invalid_json`, for what only looks like JSON (a number type of some library).
+    """
+    try:
+        return orjson.dumps(value).decode()
+    except orjson.JSONEncodeError as error:
+        raise InvalidInput(str(error), code="invalid_json") from None
 
 
 def dumps_lossy(value: Any) -> str:
-    """Return JSON text of a value we must not lose: half characters become U+FFFD, NaN becomes null.
+    """Return JSON text of a value we must not lose, every reader's kind of JSON, whatever the value is.
 
-    For results: a finished answer is never thrown away over one bad character in it.
-    Raises TypeError for what JSON has no form for (objects of other types become their text first).
+    For results: a finished answer is never thrown away over one bad character in it. NUL and half characters become
+    U+FFFD, NaN and Infinity null, integers beyond 64 bits their digits as text, keys text, models objects, sets
+    arrays, anything else its text; a cycle, and what lies deeper than 200, is cut off with "…".
     """
     try:
-        return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+        encoded = orjson.dumps(value, default=_simpler, option=orjson.OPT_NON_STR_KEYS)
+        if rb"\u0000" not in encoded:
+            return encoded.decode()
     except orjson.JSONEncodeError:
-        text = json.dumps(value, default=str, ensure_ascii=False).encode("utf-8", "replace").decode()
-        return orjson.dumps(orjson.loads(_without_constants(text))).decode()
+        pass
+    return orjson.dumps(_plain(value, ())).decode()
 
 
-def _without_constants(text: str) -> bytes:
-    plain = json.loads(text, parse_constant=lambda _: None)
-    return json.dumps(plain, ensure_ascii=False).encode()
+def _fault(item: Any) -> str | None:
+    """Say why an item, not looking at what is inside of it, is none of ours."""
+    if isinstance(item, str):
+        return _text_fault(item)
+    if item is None or isinstance(item, bool | list | tuple):
+        return None
+    if isinstance(item, dict):
+        for key in item:
+            fault = _text_fault(key) if isinstance(key, str) else "object keys must be text"
+            if fault is not None:
+                return fault
+        return None
+    if isinstance(item, int):
+        return None if -_INT64 <= item < _INT64 else "integer beyond 64 bits"
+    if isinstance(item, float):
+        return None if math.isfinite(item) else "number out of range (NaN and Infinity are not JSON)"
+    return f"{type(item).__name__} is not JSON"
 
 
-def _check_text(text: str, path: str) -> None:
+def _text_fault(text: str) -> str | None:
     if "\x00" in text:
-        raise InvalidInput("U+0000 is not allowed in text", field=_short(path), code="invalid_json")
+        return "U+0000 is not allowed in text"
     if not text.isascii():
         try:
             text.encode()
         except UnicodeEncodeError:
-            raise InvalidInput("half a character (lone surrogate)", field=_short(path), code="invalid_json") from None
+            return "half a character (lone surrogate)"
+    return None
 
 
-def _short(path: str) -> str:
-    """Cut a path that is itself an attack; names may hold what no log should."""
+def _path(root: str, steps: list[Any]) -> str:
+    """Return the dotted path of an item, cut when it is itself an attack; names may hold what no log should."""
+    path = root
+    for step in steps:
+        path += f"[{step}]" if isinstance(step, int) else f".{step}" if path else str(step)
     clean = path.encode("ascii", "backslashreplace").decode()
     return clean if len(clean) <= 200 else clean[:200] + "…"
 
 
-def locate(text: str, root: str) -> str:
-    """Return the path of the first number the decoder refuses, "" when it cannot be told.
-
-    A slow second parse, only ever run on a text that is being refused: numbers are replaced by markers that
-    carry their own text, then the first bad one is looked for by its place.
-    """
-
-    class Bad:
-        pass
-
-    def keep(parse: Any) -> Any:
-        def inner(number: str) -> Any:
-            try:
-                return parse(number)
-            except InvalidInput:
-                return Bad()
-
-        return inner
-
-    decoder = json.JSONDecoder(parse_float=keep(_finite), parse_int=keep(_bounded), parse_constant=lambda _: Bad())
+def _simpler(value: Any) -> Any:
+    """Return something nearer to JSON for a value that is not."""
     try:
-        value, _ = decoder.raw_decode(text.lstrip(" \t\r\n"))
-    except (ValueError, RecursionError):
-        return ""
-    todo: list[tuple[Any, str]] = [(value, root)]
-    while todo:
-        item, path = todo.pop()
-        if isinstance(item, Bad):
-            return _short(path)
-        if isinstance(item, dict):
-            todo.extend((inner, f"{path}.{key}" if path else str(key)) for key, inner in reversed(item.items()))
-        elif isinstance(item, list):
-            todo.extend((inner, f"{path}[{i}]") for i, inner in reversed(list(enumerate(item))))
-    return ""
+        if isinstance(value, BaseModel):
+            return value.model_dump()
+        return list(value) if isinstance(value, set | frozenset) else str(value)
+    except Exception:  # noqa: BLE001 - a stranger's class may raise anything; the rest of the answer stands
+        return f"<{type(value).__name__}>"
+
+
+def _plain(value: Any, inside: tuple[int, ...]) -> Any:
+    """Return a value as orjson takes it for certain; `inside`: the ids of the containers around it."""
+    if isinstance(value, str):
+        # By way of UTF-16 two halves that a stream tore apart become one character again.
+        return value.replace("\x00", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        return int(value) if -_INT64 <= value < _INT64 else _digits(value)
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, dict | list | tuple | set | frozenset | BaseModel):
+        if id(value) in inside or len(inside) == _LOSSY_DEPTH:
+            return "…"
+        inside = (*inside, id(value))
+        if isinstance(value, dict):
+            return {_plain(_key(key), ()): _plain(item, inside) for key, item in value.items()}
+        if isinstance(value, BaseModel):
+            return _plain(_simpler(value), inside)
+        return [_plain(item, inside) for item in value]
+    try:
+        return orjson.loads(orjson.dumps(value, default=_simpler, option=orjson.OPT_NON_STR_KEYS))
+    except orjson.JSONEncodeError:
+        return _plain(str(_simpler(value)), ())
+
+
+def _key(key: Any) -> str:
+    if isinstance(key, str):
+        return key
+    if key is None or isinstance(key, bool):
+        return json.dumps(key)
+    return _digits(key) if isinstance(key, int) else str(_simpler(key))
+
+
+def _digits(number: int) -> str:
+    """Return an integer's digits; Python refuses to write more than some thousand of them in tens."""
+    return str(number) if number.bit_length() < 10_000 else hex(number)
