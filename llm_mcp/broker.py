@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Iterable
 from typing import Any
+from uuid import UUID
 
 import dramatiq
 import uuid_utils.compat
@@ -117,69 +118,79 @@ class LeaseBroker(dramatiq.Broker):
 
 
 class LeaseConsumer(Consumer):
-    """Claims for free threads. Used by Dramatiq's one consumer thread; ack and nack come from the worker threads."""
+    """Claims for free threads. Used by Dramatiq's one consumer thread; ack and nack come from the worker threads.
+
+    Nothing here raises for the database's sake: an exception would stop Dramatiq's consumer for seconds, and one
+    while it closes would end it for good.
+    """
 
     def __init__(self, broker: LeaseBroker, keeper: Keeper, *, timeout_s: float) -> None:
         self._broker = broker
         self._keeper = keeper
         self._timeout_s = timeout_s
         self._ready: deque[LeasedMessage] = deque()
-        self._unanswered: Any = None
+        self._unanswered: UUID | None = None
         self._look_at = 0.0
         keeper.runtime.listener.add(JOB_QUEUED, "", broker.wake)
 
     def __next__(self) -> MessageProxy | None:
         """Return the next leased message, None when there was none for a while."""
-        if not self._ready:
+        if not self._ready and (self._broker.wake.is_set() or time.monotonic() >= self._look_at):
             self._broker.wake.clear()
-            if not self._claim():
-                poll_s = self._keeper.runtime.settings.poll_s * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, no secret
-                self._broker.wake.wait(min(poll_s, self._timeout_s))
-                return None
-        return self._ready.popleft()
+            self._look()
+        if self._ready:
+            return self._ready.popleft()
+        self._broker.wake.wait(min(self._timeout_s, max(0.0, self._look_at - time.monotonic())))
+        return None
 
-    def _claim(self) -> bool:
+    def _look(self) -> None:
+        poll_s = self._keeper.runtime.settings.poll_s
+        self._look_at = time.monotonic() + poll_s * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, no secret
         n = self._keeper.free
         if n == 0:
-            return False
-        db, settings = self._keeper.runtime.db, self._keeper.runtime.settings
+            return
         claimed_at = time.monotonic()
         try:
-            if self._unanswered is not None:
-                leases = rows.claimed(db, self._keeper.worker_id, self._unanswered)
-                self._unanswered = None
-                # Nobody beat for these while the reply was lost: a renewal proves which still stand.
-                held = rows.heartbeat(db, [(x.job_id, x.token) for x in leases], lease_s=settings.lease_s)
-                leases = [lease for lease in leases if lease.token in held]
-            else:
-                self._unanswered = uuid_utils.compat.uuid7()
-                leases = rows.claim(
-                    db,
-                    self._keeper.worker_id,
-                    self._unanswered,
-                    kinds=sorted(self._broker.actors),
-                    n=n,
-                    lease_s=settings.lease_s,
-                    ageing_s=settings.ageing_s,
-                )
-                self._unanswered = None
+            leases = self._claim(n) if self._unanswered is None else self._recover(self._unanswered)
         except Unavailable as error:
             log.warning("cannot claim", extra={"action": "claim_failed", "error": str(error)})
-            return False
+            return
+        except Exception:
+            log.exception("cannot claim", extra={"action": "claim_failed"})
+            return
+        self._unanswered = None
         for lease in leases:
-            run = self._keeper.hold(lease, claimed_at=claimed_at)
-            self._ready.append(LeasedMessage(lease, run))
+            self._ready.append(LeasedMessage(lease, self._keeper.hold(lease, claimed_at=claimed_at)))
             self._keeper.runtime.announce(lease.job_id)
-        return bool(leases)
+
+    def _claim(self, n: int) -> list[Lease]:
+        settings = self._keeper.runtime.settings
+        self._unanswered = uuid_utils.compat.uuid7()
+        return rows.claim(
+            self._keeper.runtime.db,
+            self._keeper.worker_id,
+            self._unanswered,
+            kinds=sorted(self._broker.actors),
+            n=n,
+            lease_s=settings.lease_s,
+            ageing_s=settings.ageing_s,
+        )
+
+    def _recover(self, claim_id: UUID) -> list[Lease]:
+        """Return what a claim took whose reply was lost."""
+        db, lease_s = self._keeper.runtime.db, self._keeper.runtime.settings.lease_s
+        leases = rows.claimed(db, self._keeper.worker_id, claim_id)
+        # Nobody beat for these meanwhile: a renewal proves which still stand.
+        held = rows.heartbeat(db, [(lease.job_id, lease.token) for lease in leases], lease_s=lease_s)
+        self._broker.wake.set()  # that was no claim; look again at once
+        return [lease for lease in leases if lease.token in held]
 
     def ack(self, message: MessageProxy) -> None:
         """Write what became of the attempt and free its place."""
         if not isinstance(message, LeasedMessage):
             raise TypeError("not a message of this broker")
-        try:
-            settle(message.run)
-        finally:
-            self._keeper.drop(message.run)
+        settle(message.run)
+        self._keeper.drop(message.run)
 
     nack = ack
 
@@ -187,7 +198,7 @@ class LeaseConsumer(Consumer):
         """Give back leases whose work never began."""
         runs = [message.run for message in messages if isinstance(message, LeasedMessage)]
         if runs:
-            rows.release(self._keeper.runtime.db, [run.key for run in runs])
+            self._keeper.release(runs)
             for run in runs:
                 self._keeper.drop(run)
 

@@ -21,6 +21,7 @@ from .runtime import Runtime
 from .store import jobs as rows
 from .store import workers
 from .store.listen import JOB_ENDED, JOB_QUEUED
+from .store.pool import Database
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 _TRUST = 0.75
 _BEATS_PER_LEASE = 3
 _PRESENCE_S = 10.0
+_SOON_S = 0.5
 _COALESCE_S = 0.1
 
 
@@ -53,6 +55,8 @@ class Keeper:
         self.name = name
         self.threads = threads
         self.draining = False
+        # Its own connection: the beat must not stand in line behind the work.
+        self._db = Database(runtime.dsn, schema=runtime.db.schema, size=1, pooled=runtime.db.pooled)
         self._kinds = kinds
         self._on_free = on_free
         self._lease_s = runtime.settings.lease_s
@@ -69,7 +73,11 @@ class Keeper:
 
     def start(self) -> None:
         """Report for work and begin to beat. Raises Unavailable without a database."""
-        self._report()
+        try:
+            self._report()
+        except BaseException:
+            self._db.close()
+            raise
         for name, loop in (("beat", self._beat_loop), ("watch", self._watch_loop), ("flush", self._flush_loop)):
             thread = threading.Thread(target=loop, name=f"llm-mcp-{name}", daemon=True)
             thread.start()
@@ -83,9 +91,14 @@ class Keeper:
         for thread in self._threads:
             thread.join(timeout=5.0)
         try:
-            workers.stopped(self.runtime.db, self.worker_id)
+            workers.stopped(self._db, self.worker_id)
         except LlmMcpError as error:
             log.warning("could not sign off", extra={"action": "sign_off_failed", "error": str(error)})
+        self._db.close()
+
+    def fault(self) -> str | None:
+        """Return the name of a thread of ours that ended before its time, None while all is well."""
+        return next((thread.name for thread in self._threads if not thread.is_alive()), None)
 
     @property
     def free(self) -> int:
@@ -123,13 +136,18 @@ class Keeper:
         runs = self._held()
         if not runs:
             return
-        try:
-            rows.release(self.runtime.db, [run.key for run in runs])
-            self.runtime.notifier.notify(JOB_QUEUED)
-        except LlmMcpError as error:
-            log.warning("leases not released", extra={"action": "release_failed", "error": str(error)})
+        self.release(runs)
         for run in runs:
             run.cut("draining")
+
+    def release(self, runs: Sequence[Run]) -> None:
+        """Give these leases back. Never raises: what cannot be given back now ends with its lease."""
+        try:
+            rows.release(self._db, [run.key for run in runs])
+        except LlmMcpError as error:
+            log.warning("leases not released", extra={"action": "release_failed", "error": str(error)})
+        else:
+            self.runtime.notifier.notify(JOB_QUEUED)
 
     def beat(self) -> None:
         """Renew every lease in one statement; a run whose lease did not come back is cut."""
@@ -137,7 +155,7 @@ class Keeper:
         if not runs:
             return
         sent_at = time.monotonic()
-        held = rows.heartbeat(self.runtime.db, [run.key for run in runs], lease_s=self._lease_s)
+        held = rows.heartbeat(self._db, [run.key for run in runs], lease_s=self._lease_s)
         for run in runs:
             if run.lease.token in held:
                 run.fence_at = sent_at + self._lease_s * _TRUST
@@ -150,7 +168,7 @@ class Keeper:
 
     def _report(self) -> None:
         workers.seen(
-            self.runtime.db,
+            self._db,
             self.worker_id,
             name=self.name,
             host=socket.gethostname(),
@@ -163,17 +181,20 @@ class Keeper:
         self._present_at = time.monotonic()
 
     def _beat_loop(self) -> None:
-        pause = min(self._lease_s / _BEATS_PER_LEASE, _PRESENCE_S)
+        pause_s = min(self._lease_s / _BEATS_PER_LEASE, _PRESENCE_S)
+        wait_s = pause_s
         while not self._stop.is_set():
-            self._beat_now.wait(pause)
+            self._beat_now.wait(wait_s)
             self._beat_now.clear()
             if self._stop.is_set():
                 return
+            wait_s = pause_s
             try:
                 self.beat()
                 if time.monotonic() - self._present_at >= _PRESENCE_S / 2:
                     self._report()
             except Unavailable as error:
+                wait_s = min(_SOON_S, pause_s)  # the leases run on meanwhile
                 log.warning("heartbeat missed", extra={"action": "beat_missed", "error": str(error)})
             except Exception:
                 # The beat must go on: a dead thread would lose every lease of this process.
@@ -184,12 +205,15 @@ class Keeper:
             now = time.monotonic()
             nearest: float | None = None
             for run in self._held():
-                limits = [run.fence_at] if run.deadline is None else [run.fence_at, run.deadline]
-                if run.was_cut is None and min(limits) <= now:
-                    late = run.deadline is not None and run.deadline <= now
-                    run.cut("deadline_exceeded" if late else "lease_not_renewed")
-                elif run.was_cut is None:
-                    nearest = min(limits) if nearest is None else min(nearest, *limits)
+                if run.was_cut is not None:
+                    continue
+                if run.deadline is not None and run.deadline <= now:
+                    run.cut("deadline_exceeded")
+                elif run.fence_at <= now:
+                    run.cut("lease_not_renewed")
+                else:
+                    limit = run.fence_at if run.deadline is None else min(run.fence_at, run.deadline)
+                    nearest = limit if nearest is None else min(nearest, limit)
             self._watch_now.wait(None if nearest is None else max(0.0, nearest - now) + 0.001)
             self._watch_now.clear()
 

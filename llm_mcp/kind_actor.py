@@ -16,19 +16,21 @@ handle = summary.submit(text="…")
 
 from __future__ import annotations
 
+import functools
 import inspect
+import sys
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
 import dramatiq
-import orjson
 from psycopg import Connection
 from pydantic import BaseModel
 
 from . import run as running
+from . import strictjson
 from .broker import QUEUE, broker
-from .errors import SetupError
+from .errors import InvalidInput, SetupError
 from .handle import JobHandle
 from .job import DEFAULT_MAX_ATTEMPTS, Submission
 from .jobs import Jobs
@@ -39,11 +41,29 @@ Work = Callable[..., Any]
 
 
 class KindActor(dramatiq.Actor[..., Any]):
-    """A Dramatiq actor whose messages are jobs of one kind. `.send()` works as ever and enters the same row."""
+    """A Dramatiq actor whose messages are jobs of one kind. `.send()` works as ever and enters the same row.
+
+    Called with arguments it is the decorated function itself, for tests and for other actors; without any it is
+    Dramatiq's call of the attempt this thread works on.
+    """
+
+    def __init__(self, work: Work, kind: Kind, *, takes_run: bool) -> None:
+        self.work = work
+        self.kind = kind
+        self._takes_run = takes_run
+        functools.update_wrapper(self, work)
+        super().__init__(self._perform, broker=broker, actor_name=kind.name, queue_name=QUEUE, priority=0, options={})
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the decorated function with these arguments; without any, run the current attempt."""
+        return self.work(*args, **kwargs) if args or kwargs else super().__call__()
+
+    def __repr__(self) -> str:
+        return f"KindActor({self.actor_name})"
 
     def submit(
         self,
-        payload: Mapping[str, Any] | None = None,
+        payload: Any = None,
         *,
         conn: Connection[Any] | None = None,
         priority: int = 0,
@@ -56,15 +76,21 @@ class KindActor(dramatiq.Actor[..., Any]):
     ) -> JobHandle:
         """Submit a job of this kind and return its handle.
 
-        The payload is `payload`, or the keyword arguments that are not options, or both merged. `conn`, an open
-        psycopg connection, lets the job join the caller's transaction. `priority`: higher goes first. `max_attempts`:
-        0 is the kind's own number. `deadline_at`: an aware instant; `delay_s`: seconds. Raises InvalidInput naming the
-        field, TooLarge, KeyReused, Unavailable.
+        The payload is `payload`, any JSON value, or the keyword arguments that are not options; both are merged when
+        `payload` is an object. `conn`, an open psycopg connection, lets the job join the caller's transaction.
+        `priority`: higher goes first. `max_attempts`: 0 is the kind's own number. `deadline_at`: an aware instant;
+        `delay_s`: seconds. Raises InvalidInput naming the field, TooLarge, KeyReused, Unavailable.
         """
+        if payload is None:
+            payload = fields
+        elif fields:
+            if not isinstance(payload, Mapping):
+                raise InvalidInput("only an object can be merged with keyword arguments", field="payload")
+            payload = {**payload, **fields}
         jobs = Jobs(current())
         submission = Submission(
             kind=self.actor_name,
-            payload={**(payload or {}), **fields},
+            payload=payload,
             priority=priority,
             source=source,
             max_attempts=max_attempts,
@@ -73,6 +99,14 @@ class KindActor(dramatiq.Actor[..., Any]):
             idempotency_key=idempotency_key,
         )
         return JobHandle(jobs, jobs.submit(submission, conn=conn))
+
+    def _perform(self) -> None:
+        run = running.current()
+        # Whoever writes rows past our doors is checked here; how large one may be was the door's to say.
+        value = strictjson.loads(run.lease.payload, limit_bytes=sys.maxsize, root="payload")
+        value = self.kind.validate(value)
+        run.result = self.work(value, run) if self._takes_run else self.work(value)
+        run.check()
 
 
 def actor(
@@ -87,25 +121,25 @@ def actor(
     `payload`: the model its payload must fit (None: any JSON value). The function gets the payload (a model instance,
     or the value) and, when it takes a second parameter, the Run it streams and reports through; it returns the result,
     any JSON value. What it raises fails the attempt: it is tried again, up to `max_attempts` times, unless the error
-    says that this cannot help. Raises SetupError when the kind has another definition already.
+    says that this cannot help. `queue` is a name rows carry for those who sort them; any worker takes any queue.
+    Raises SetupError when the kind has another definition or an actor already, or the function cannot be one.
     """
-    known = KINDS.get(kind)
-    definition = known if known is not None and payload is None else Kind(kind, payload, queue, max_attempts)
-    KINDS.add(definition)
+    definition = Kind(kind, payload, queue, max_attempts)
 
     def decorate(work: Work) -> KindActor:
         if kind in broker.actors:
             raise SetupError(f"kind {kind!r} has an actor already")
-        wants_run = len(inspect.signature(work).parameters) > 1
-
-        def perform() -> None:
-            run = running.current()
-            value = definition.validate(orjson.loads(run.lease.payload))
-            run.result = work(value, run) if wants_run else work(value)
-            run.check()
-
-        perform.__name__ = work.__name__
-        perform.__doc__ = work.__doc__
-        return KindActor(perform, actor_name=kind, queue_name=QUEUE, priority=0, broker=broker, options={})
+        takes_run = _takes_run(work, kind)
+        return KindActor(work, KINDS.add(definition), takes_run=takes_run)
 
     return decorate
+
+
+def _takes_run(work: Work, kind: str) -> bool:
+    """Say whether a function wants the Run beside the payload. Raises SetupError when it can take neither."""
+    parameters = inspect.signature(work).parameters.values()
+    places = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    named = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
+    if inspect.iscoroutinefunction(work) or not 1 <= len(places) <= 2 or named:
+        raise SetupError(f"kind {kind!r}: an actor is a plain function of the payload, or of the payload and the run")
+    return len(places) == 2

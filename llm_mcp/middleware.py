@@ -7,16 +7,17 @@ would otherwise be acknowledged as if it had happened.
 from __future__ import annotations
 
 import logging
+import random
+import threading
 import time
 from typing import Any
 
 import structlog
 from dramatiq.middleware import Middleware, SkipMessage
-from tenacity import retry, retry_if_exception_type, stop_never, wait_random_exponential
 
 from . import backoff
 from . import run as running
-from .errors import Cut, InvalidInput, LeaseLost, NotFound, ProviderError, Unavailable
+from .errors import InvalidInput, LeaseLost, LlmMcpError, NotFound, ProviderError, SetupError, Unavailable
 from .run import Run
 from .store import jobs as rows
 from .strictjson import dumps_lossy
@@ -24,6 +25,8 @@ from .strictjson import dumps_lossy
 log = logging.getLogger(__name__)
 
 _MAX_ERROR_CHARS = 2000
+_FIRST_PAUSE_S = 0.05
+_LONGEST_PAUSE_S = 1.0
 
 
 class Attempts(Middleware):
@@ -44,25 +47,45 @@ class Attempts(Middleware):
         self, broker: Any, message: Any, *, result: Any = None, exception: BaseException | None = None
     ) -> None:
         """Note the outcome; it is written when the message is settled."""
+        message.run.ended = True
         message.run.exception = exception
-        message.run.close()
         running.enter(None)
 
     def after_skip_message(self, broker: Any, message: Any) -> None:
-        """A run that was cut before it began has no outcome."""
-        message.run.close()
+        """An actor that skips its message is through with it; one that was not called for a cut run has no outcome."""
+        message.run.ended = not message.run.was_cut
         running.enter(None)
+
+
+class Roll(Middleware):
+    """Counts Dramatiq's threads in: one told to stop before it ran would overhear it and run for ever."""
+
+    def __init__(self) -> None:
+        self.begun = threading.Semaphore(0)
+        """Released once by every thread that runs."""
+
+    def after_worker_thread_boot(self, broker: Any, thread: Any) -> None:
+        """A worker thread runs."""
+        self.begun.release()
+
+    def after_consumer_thread_boot(self, broker: Any, thread: Any) -> None:
+        """The consumer thread runs."""
+        self.begun.release()
 
 
 def settle(run: Run) -> None:
     """Write what became of an attempt, under its lease. Never raises.
 
     While the database is away it is tried again until the lease can no longer be trusted; then the row is left to the
-    reaper, and the result with it is lost: the attempt will be run again.
+    reaper, and the result with it is lost: the attempt will be run again. A run whose work never began is given back.
     """
+    run.close()
     try:
-        if run.was_cut or isinstance(run.exception, Cut):
+        if run.was_cut:
             log.info("attempt cut", extra={"action": "job_cut", "why": run.was_cut})
+        elif not run.ended:
+            rows.release(run.runtime.db, [run.key])
+            log.warning("attempt given back", extra={"action": "job_released"})
         else:
             _write_until_fence(run)
     except (LeaseLost, NotFound):
@@ -77,16 +100,15 @@ def settle(run: Run) -> None:
 
 
 def _write_until_fence(run: Run) -> None:
-    def fenced(state: Any) -> bool:
-        return time.monotonic() >= run.fence_at or stop_never(state)
-
-    write = retry(
-        retry=retry_if_exception_type(Unavailable),
-        wait=wait_random_exponential(multiplier=0.05, max=1.0),
-        stop=fenced,
-        reraise=True,
-    )(_write)
-    write(run)
+    pause_s = _FIRST_PAUSE_S
+    while True:
+        try:
+            return _write(run)
+        except Unavailable:
+            if time.monotonic() + pause_s >= run.fence_at:
+                raise
+            time.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, no secret
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
 
 def _write(run: Run) -> None:
@@ -97,9 +119,9 @@ def _write(run: Run) -> None:
     if run.exception is None:
         text = dumps_lossy(run.result)
         limit = run.runtime.settings.max_body_bytes
-        if len(text) <= limit:
+        if len(text.encode()) <= limit:
             rows.complete(run.runtime.db, *run.key, result=text, metrics=metrics)
-            log.info("job done", extra={"action": "job_done", **run.timings()})
+            log.info("job done", extra={"action": "job_done", "figures": run.timings()})
             return
         run.exception = InvalidInput(f"the result is over {limit} bytes", field="result")
     retryable, at_least_s = _retryable(run.exception)
@@ -121,13 +143,18 @@ def _retryable(error: BaseException) -> tuple[bool, float | None]:
     """Say whether another try may help, and after how many seconds at the least."""
     if isinstance(error, ProviderError):
         return error.retryable, error.retry_after_s
-    return not isinstance(error, InvalidInput), None
+    return not isinstance(error, InvalidInput | SetupError), None
 
 
 def _words(error: BaseException) -> str:
     """Return an error as the job's `error` text: one that tells the submitter what to do, never a stack."""
-    text = str(error) or type(error).__name__
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 - a stranger's __str__ may raise anything; its failure is told all the same
+        text = ""
     if isinstance(error, InvalidInput) and error.field:
         text = f"{error.field}: {text}"
-    clean = text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
+    elif not (isinstance(error, LlmMcpError) and text):
+        text = f"{type(error).__name__}: {text}".removesuffix(": ")
+    clean = text.replace("\x00", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return clean[:_MAX_ERROR_CHARS]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
+from uuid import UUID
 
 from .errors import Cut, InvalidInput, LeaseLost, Unavailable
 from .events import DELTA, PROGRESS, USAGE
@@ -15,8 +17,10 @@ from .runtime import Runtime
 from .store import events as rows
 from .strictjson import dumps_lossy
 
-# A stalled database must not make us hold a book in memory: past this the attempt is cut, bytes.
-_MAX_PENDING = 8 * 2**20
+log = logging.getLogger(__name__)
+
+# A stalled database must not make us hold a book in memory: past this the attempt fails, characters.
+_MAX_WAITING = 8 * 2**20
 
 
 class Run:
@@ -34,6 +38,8 @@ class Run:
         """Monotonic instant at which we must stop unless a heartbeat moved it, s."""
         self.deadline = None if lease.seconds_left is None else time.monotonic() + lease.seconds_left
         """Monotonic instant of the job's own deadline, s."""
+        self.ended = False
+        """Whether the work came to an end of its own: `result`, or `exception`, is its outcome."""
         self.result: Any = None
         """What the actor returned: any JSON value."""
         self.exception: BaseException | None = None
@@ -42,11 +48,12 @@ class Run:
         self.first_token_at: float | None = None
         self.metrics: dict[str, Any] = {}
         self._on_dirty = on_dirty
-        self._seq = 0
-        self._pending: list[tuple[str, dict[str, Any]]] = []
-        self._pending_bytes = 0
         self._mutex = threading.Lock()
+        self._waiting: list[tuple[str, dict[str, Any]]] = []
+        self._size = 0
         self._flushing = threading.Lock()
+        self._seq = 0
+        self._unanswered: list[tuple[int, str, str]] = []
         self._cutter: Callable[[], None] | None = None
         self._cut: str | None = None
         self._closed = False
@@ -54,12 +61,18 @@ class Run:
     # — for the one who works —
 
     def text(self, text: str) -> None:
-        """Add a piece of the answer to the stream; the first one goes out at once, later ones within 100 ms."""
-        self._add(DELTA, {"text": text})
+        """Add a piece of the answer to the stream; the first one goes out at once, later ones within 100 ms.
+
+        Raises Cut when the attempt must stop (so do all that add to the stream), Unavailable when the database has
+        been away for so long that too much is waiting.
+        """
+        if text:
+            self._add(DELTA, {"text": text})
 
     def thinking(self, text: str) -> None:
         """Add a piece of the model's reasoning to the stream."""
-        self._add(DELTA, {"thinking": text})
+        if text:
+            self._add(DELTA, {"thinking": text})
 
     def progress(self, fraction: float, note: str = "") -> None:
         """Say how far the work is: `fraction` from 0 to 1, and a few words.
@@ -80,17 +93,20 @@ class Run:
             raise Cut(self._cut)
 
     def when_cut(self, cutter: Callable[[], None] | None) -> None:
-        """Have `cutter` called (from another thread) when the attempt must stop; None to forget it."""
+        """Have `cutter` called (from another thread, at once when it is too late already) when the attempt must stop.
+
+        It must be quick: it shuts a socket, sets a flag. None to forget it.
+        """
         with self._mutex:
             self._cutter = cutter
-            late = self._cut is not None and cutter is not None
+            late = self._cut is not None
         if late and cutter is not None:
             cutter()
 
     # — for the keeper and the broker —
 
     @property
-    def key(self) -> tuple[Any, int]:
+    def key(self) -> tuple[UUID, int]:
         """(job id, token): what every fenced statement wants."""
         return self.lease.job_id, self.lease.token
 
@@ -102,7 +118,11 @@ class Run:
             self._cut = why
             cutter = self._cutter
         if cutter is not None:
-            cutter()
+            try:
+                cutter()
+            except Exception:
+                # The thread that watches all leases is calling; one actor's cutter must not end it.
+                log.exception("a call was not cut", extra={"action": "cut_failed", "job_id": str(self.lease.job_id)})
 
     @property
     def was_cut(self) -> str | None:
@@ -123,28 +143,28 @@ class Run:
             self._cutter = None
 
     def flush(self) -> None:
-        """Write what is waiting. A lost lease cuts the attempt; a database that is away leaves it waiting."""
+        """Write what is waiting. A lost lease cuts the attempt.
+
+        Raises Unavailable while the database is away. What was sent and not answered may have been written: it keeps
+        its numbers and is sent again just as it was, before anything newer.
+        """
         with self._flushing:
-            with self._mutex:
-                batch, self._pending, self._pending_bytes = self._pending, [], 0
-            if not batch or self._cut is not None:
-                return
-            items = [(self._seq + i, kind, dumps_lossy(data)) for i, (kind, data) in enumerate(batch, 1)]
-            try:
-                rows.append(self.runtime.db, *self.key, items)
-            except LeaseLost:
-                self.cut("lease_lost")
-            except Unavailable:
-                self._put_back(batch)
-                raise
-            else:
-                self._seq += len(items)
+            while self._cut is None and (batch := self._unanswered or self._number()):
+                try:
+                    rows.append(self.runtime.db, *self.key, batch)
+                except LeaseLost:
+                    self.cut("lease_lost")
+                    return
+                self._unanswered = []
                 self.runtime.announce(self.lease.job_id)
 
-    def _put_back(self, batch: list[tuple[str, dict[str, Any]]]) -> None:
+    def _number(self) -> list[tuple[int, str, str]]:
+        """Give what is waiting its numbers, for good; from now on nothing is joined to it."""
         with self._mutex:
-            self._pending[:0] = batch
-            self._pending_bytes += sum(_size(data) for _, data in batch)
+            batch, self._waiting, self._size = self._waiting, [], 0
+        self._unanswered = [(self._seq + i, kind, dumps_lossy(data)) for i, (kind, data) in enumerate(batch, 1)]
+        self._seq += len(batch)
+        return self._unanswered
 
     def _add(self, kind: str, data: dict[str, Any]) -> None:
         self.check()
@@ -152,10 +172,10 @@ class Run:
             first = self.first_token_at is None and kind == DELTA
             if first:
                 self.first_token_at = time.monotonic()
-            if not (self._pending and _joined(self._pending[-1], kind, data)):
-                self._pending.append((kind, data))
-            self._pending_bytes += _size(data)
-            too_much = self._pending_bytes > _MAX_PENDING
+            if not (self._waiting and _joined(self._waiting[-1], kind, data)):
+                self._waiting.append((kind, data))
+            self._size += _size(data)
+            too_much = self._size > _MAX_WAITING
         if too_much:
             raise Unavailable("the stream cannot be written: Postgres has been away too long")
         if first:

@@ -10,6 +10,7 @@ import logging
 import random
 import threading
 import time
+from collections.abc import Callable, Iterator
 
 from .errors import LlmMcpError
 from .job import Status
@@ -17,12 +18,14 @@ from .runtime import Runtime
 from .store import events, jobs, workers
 from .store.leader import Leadership
 from .store.listen import JOB_ENDED, JOB_QUEUED
+from .store.pool import Database
 
 log = logging.getLogger(__name__)
 
 _TRIM_S = 300.0
 _AHEAD_DAYS = 7
-_BATCHES = 20
+_BATCHES = 10
+_PRUNE = 2000
 
 
 class Scheduler:
@@ -44,16 +47,54 @@ class Scheduler:
         if self._thread is not None:
             self._thread.join(timeout=5.0)
 
+    def fault(self) -> str | None:
+        """Return the name of our thread when it ended before its time, None while all is well."""
+        return self._thread.name if self._thread is not None and not self._thread.is_alive() else None
+
+    def sweep(self) -> None:
+        """Take back ended leases and end late jobs, and tell who waits for them."""
+        notifier = self._runtime.notifier
+        for reaped in self._batches(jobs.reap):
+            for ended in reaped:
+                log.warning(
+                    "lease ended",
+                    extra={"action": "job_reaped", "job_id": str(ended.job_id), "status": ended.status.value},
+                )
+                self._runtime.announce(ended.job_id)
+            if any(ended.status is Status.QUEUED for ended in reaped):
+                notifier.notify(JOB_QUEUED)
+        for expired in self._batches(jobs.expire):
+            for ended in expired:
+                log.info("deadline passed", extra={"action": "job_expired", "job_id": str(ended.job_id)})
+                notifier.notify(JOB_ENDED, str(ended.job_id))
+                self._runtime.announce(ended.job_id)
+
+    def trim(self) -> None:
+        """Make the coming days' event partitions, drop old ones, and forget workers of long ago.
+
+        Raises Unavailable when a long reader is in the way of a partition.
+        """
+        workers.forget(self._runtime.db)
+        events.keep_days(self._runtime.db, ahead=_AHEAD_DAYS, keep=self._runtime.settings.event_retention_days)
+
+    def prune(self) -> bool:
+        """Delete one batch of jobs that finished long ago and say whether there may be more."""
+        return jobs.prune(self._runtime.db, days=self._runtime.settings.job_retention_days, n=_PRUNE) == _PRUNE
+
     def _run(self) -> None:
-        leadership = Leadership(self._runtime.direct_dsn)
-        trimmed_at = -_TRIM_S
+        leadership = Leadership(self._runtime.direct_dsn, self._runtime.db.schema)
+        trim_at = 0.0
+        more = False
         while not self._stop.is_set():
             try:
                 if leadership.held():
                     self.sweep()
-                    if time.monotonic() - trimmed_at >= _TRIM_S:
+                    due = time.monotonic() >= trim_at
+                    if due or more:
+                        more = self.prune()
+                    if due:
+                        trim_at = time.monotonic() + _TRIM_S
                         self.trim()
-                        trimmed_at = time.monotonic()
             except LlmMcpError as error:
                 log.warning("sweep failed", extra={"action": "sweep_failed", "error": str(error)})
             except Exception:
@@ -62,29 +103,10 @@ class Scheduler:
             self._stop.wait(self._runtime.settings.reap_s * random.uniform(0.8, 1.2))  # noqa: S311 - jitter, no secret
         leadership.resign()
 
-    def sweep(self) -> None:
-        """Take back one batch of ended leases and end one batch of late jobs, and tell who waits for them."""
-        notifier = self._runtime.notifier
-        reaped = jobs.reap(self._runtime.db)
-        for ended in reaped:
-            log.warning(
-                "lease ended",
-                extra={"action": "job_reaped", "job_id": str(ended.job_id), "status": ended.status.value},
-            )
-        expired = jobs.expire(self._runtime.db)
-        for ended in expired:
-            log.info("deadline passed", extra={"action": "job_expired", "job_id": str(ended.job_id)})
-            notifier.notify(JOB_ENDED, str(ended.job_id))
-        for ended in (*reaped, *expired):
-            self._runtime.announce(ended.job_id)
-        if any(ended.status is Status.QUEUED for ended in reaped):
-            notifier.notify(JOB_QUEUED)
-
-    def trim(self) -> None:
-        """Make the coming days' event partitions, drop old ones, delete jobs and workers of long ago."""
-        settings, db = self._runtime.settings, self._runtime.db
-        events.keep_days(db, ahead=_AHEAD_DAYS, keep=settings.event_retention_days)
+    def _batches(self, sweep: Callable[[Database], list[jobs.Ended]]) -> Iterator[list[jobs.Ended]]:
+        """Yield the batches of a sweep until one comes back short; bounded, for the other duties wait."""
         for _ in range(_BATCHES):
-            if not jobs.prune(db, days=settings.job_retention_days):
-                break
-        workers.forget(db)
+            batch = sweep(self._runtime.db)
+            yield batch
+            if len(batch) < jobs.SWEEP:
+                return

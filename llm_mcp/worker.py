@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import threading
+from collections.abc import Callable
 
 import dramatiq
 import uuid_utils.compat
@@ -12,20 +13,25 @@ import uuid_utils.compat
 from . import runtime as runtimes
 from .broker import LeaseBroker, broker
 from .config import Settings
+from .errors import LlmMcpError
 from .keeper import Keeper, new_worker_id
 from .kinds import load_modules
+from .middleware import Roll
 from .runtime import Runtime
 from .scheduler import Scheduler
+from .signals import Signals
 
 log = logging.getLogger(__name__)
 
 ACTORS = "llm_mcp.actors"
 _TICK_MS = 500
 _LAST_WORDS_S = 3.0
+_STEP_S = 0.1
+_LOOK_S = 1.0
 
 
 class Worker:
-    """Claims and runs jobs until told to stop. One a process.
+    """Claims and runs jobs until told to stop. One at a time in a process.
 
     Parameters: `runtime`; `threads`, how many jobs at once (None: the setting).
     """
@@ -45,6 +51,7 @@ class Worker:
             on_free=broker.wake.set,
         )
         self._dramatiq = dramatiq.Worker(broker, worker_threads=threads, worker_timeout=_TICK_MS)
+        self._middleware = list(broker.middleware)
         self._scheduler = Scheduler(runtime)
 
     def start(self) -> None:
@@ -52,20 +59,29 @@ class Worker:
         self.keeper.start()
         self.broker.keeper = self.keeper
         self._scheduler.start()
+        roll = Roll()
+        self.broker.add_middleware(roll)
         self._dramatiq.start()
+        for _ in self._dramatiq_threads():
+            roll.begun.acquire()
         log.info("worker ready", extra={"action": "worker_ready", "worker_id": self.id})
 
-    def drain(self, grace_s: float, *, hurry: threading.Event | None = None) -> bool:
-        """Stop claiming, let running jobs finish for `grace_s` seconds (or until `hurry`), give the rest back.
+    def fault(self) -> str | None:
+        """Return the name of a thread that ended though nobody stopped it, None while all are at work."""
+        dead = next((thread.name for thread in self._dramatiq_threads() if not thread.is_alive()), None)
+        return dead or self.keeper.fault() or self._scheduler.fault()
+
+    def drain(self, grace_s: float, *, hurry: Callable[[], bool] = lambda: False) -> bool:
+        """Stop claiming, let running jobs finish for `grace_s` seconds (or until `hurry()`), give the rest back.
 
         Returns whether everything finished by itself.
         """
         self.keeper.draining = True
-        step_s, left_s = 0.1, grace_s
+        left_s = grace_s
         finished = self.keeper.wait_idle(0)
-        while not finished and left_s > 0 and not (hurry is not None and hurry.is_set()):
-            finished = self.keeper.wait_idle(min(step_s, left_s))
-            left_s -= step_s
+        while not finished and left_s > 0 and not hurry():
+            finished = self.keeper.wait_idle(min(_STEP_S, left_s))
+            left_s -= _STEP_S
         if not finished:
             self.keeper.release_all()
             self.keeper.wait_idle(_LAST_WORDS_S)
@@ -73,27 +89,32 @@ class Worker:
         self._scheduler.stop()
         self.keeper.stop()
         self.broker.keeper = None
+        self.broker.middleware[:] = self._middleware  # Dramatiq leaves its own behind
         log.info("worker stopped", extra={"action": "worker_stopped", "worker_id": self.id})
         return finished
 
+    def _dramatiq_threads(self) -> list[threading.Thread]:
+        return [*self._dramatiq.workers, *self._dramatiq.consumers.values()]
+
 
 def main(settings: Settings, *, threads: int | None = None) -> None:
-    """Run a worker in this process until SIGTERM or SIGINT; a second signal hurries.
+    """Run a worker in this process until SIGTERM or SIGINT; a second signal hurries it.
 
-    Raises SetupError or Unavailable when it cannot start.
+    Prints `ready worker <id>` once it claims. Raises SetupError or Unavailable when it cannot start, LlmMcpError when
+    a part of it died: then another process is the cure.
     """
     runtime = Runtime(settings)
     runtimes.use(runtime)
     load_modules([ACTORS, *settings.user_modules()])
-    stop, hurry = threading.Event(), threading.Event()
-
-    def on_signal(_signum: int, _frame: object) -> None:
-        (hurry if stop.is_set() else stop).set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, on_signal)
-    worker = Worker(runtime, threads=threads)
-    worker.start()
-    stop.wait()
-    worker.drain(settings.drain_s, hurry=hurry)
+    with Signals(signal.SIGTERM, signal.SIGINT) as signals:
+        worker = Worker(runtime, threads=threads)
+        worker.start()
+        print(f"ready worker {worker.id}", flush=True)
+        dead = None
+        while dead is None and signals.wait(_LOOK_S) is None:
+            dead = worker.fault()
+        worker.drain(settings.drain_s, hurry=lambda: signals.wait(0) is not None)
     runtime.close()
+    if dead is not None:
+        log.critical("a thread died", extra={"action": "worker_broken", "dead": dead})
+        raise LlmMcpError(f"the worker's thread {dead} died")
