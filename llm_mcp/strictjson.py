@@ -74,15 +74,12 @@ def check(value: Any, *, root: str = "") -> None:
             at.pop()
             continue
         at[-1], item = step
-        fault = _fault(item)
-        if fault is None and isinstance(item, dict | list | tuple) and item:
-            if len(inside) == MAX_DEPTH:
-                fault = f"nested deeper than {MAX_DEPTH}"
-            else:
-                inside.append(iter(item.items()) if isinstance(item, dict) else enumerate(item))
-                at.append(None)
+        fault = f"nested deeper than {MAX_DEPTH}" if len(inside) > MAX_DEPTH else _fault(item)
         if fault is not None:
             raise InvalidInput(fault, field=_path(root, at[1:]), code="invalid_json")
+        if isinstance(item, dict | list | tuple):
+            inside.append(iter(item.items()) if isinstance(item, dict) else enumerate(item))
+            at.append(None)
 
 
 def dumps(value: Any) -> str:

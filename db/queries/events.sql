@@ -13,8 +13,8 @@ WITH lease AS MATERIALIZED (
 SELECT id FROM lease;
 
 -- name: follow
--- A job's status and the events of its newest attempt after a place, in one snapshot: when it says done, no event is
--- missing. A place in another attempt is no place in this one: it is told from its beginning.
+-- A job's status and the events of its newest attempt after a place, in one snapshot.
+-- So when it says done, no event is missing. A place in another attempt is no place in this one: all of it is told.
 SELECT job.status, job.attempts, e.seq, e.type, e.data
   FROM llm.jobs job LEFT JOIN LATERAL (
        SELECT v.seq, v.type, v.data FROM llm.job_events v
