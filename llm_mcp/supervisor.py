@@ -7,6 +7,7 @@ of signals in one loop, and starts again what ended by itself. The scheduler is 
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import socket
 import sys
@@ -75,10 +76,11 @@ class Supervisor:
         with Signals(signal.SIGTERM, signal.SIGINT, signal.SIGCHLD) as signals, _listen(self._settings) as door:
             try:
                 self._start(door)
-                if self._watch(signals, lambda: on_ready(_url(door))):
-                    self._drain(signals)
+                self._watch(signals, lambda: on_ready(_url(door)))
+                self._drain(signals)
             finally:
                 self._end()
+            self._say("stopped")
 
     def _start(self, door: socket.socket) -> None:
         settings = self._settings
@@ -125,13 +127,13 @@ class Supervisor:
         argv = ollama.command(settings.data_dir, models, context=settings.embedded_context)
         return [Child("embedded model", argv, environment=environment)]
 
-    def _watch(self, signals: Signals, on_ready: Callable[[], None]) -> bool:
-        """Keep everything alive until told to stop. Return True then; raise when it never got ready."""
+    def _watch(self, signals: Signals, on_ready: Callable[[], None]) -> None:
+        """Keep everything alive until told to stop. Raises SetupError when it does not get ready."""
         announced, deadline = False, time.monotonic() + _START_S
         while True:
             number = signals.wait(0.5 if announced else 0.02)
             if number in (signal.SIGTERM, signal.SIGINT):
-                return True
+                return
             for care in self._cares:
                 if not care.ready:
                     care.ready = care.child.says_ready()
@@ -198,7 +200,6 @@ class Supervisor:
             self._runtime.close()
         if self._postgres is not None:
             self._postgres.stop()
-        self._say("stopped")
 
 
 def _listen(settings: Settings) -> socket.socket:
@@ -208,7 +209,8 @@ def _listen(settings: Settings) -> socket.socket:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         return socket.create_server(address[:2], family=family, backlog=_BACKLOG)  # type: ignore[arg-type] # (host, port)
     except OSError as error:
-        raise SetupError(f"CORE_HTTP_ADDR: cannot listen on {settings.http_addr}: {error.strerror}") from None
+        why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+        raise SetupError(f"CORE_HTTP_ADDR: cannot listen on {settings.http_addr}: {why}") from None
 
 
 def _url(door: socket.socket) -> str:

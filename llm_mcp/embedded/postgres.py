@@ -107,6 +107,8 @@ class EmbeddedPostgres:
 
     def stop(self) -> None:
         """Stop the server (open sessions are ended, nothing committed is lost) and give up the data directory."""
+        if self._lock is None:
+            return  # the data directory, and what lies in it, is somebody else's
         (self._data_dir / _STATE).unlink(missing_ok=True)
         if self._process is not None:
             for number, patience_s in ((signal.SIGINT, _STOP_S), (signal.SIGQUIT, _STOP_S), (signal.SIGKILL, 5.0)):
@@ -118,9 +120,8 @@ class EmbeddedPostgres:
                 except subprocess.TimeoutExpired:
                     continue
             self._process = None
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+        self._lock.close()
+        self._lock = None
 
     def __enter__(self) -> EmbeddedPostgres:
         self.start()

@@ -100,8 +100,10 @@ def test_data_survives_a_restart(folder: Path) -> None:
 def test_one_owner_at_a_time(folder: Path) -> None:
     owner, pid = start_owner(folder)
     try:
+        second = EmbeddedPostgres(folder)
         with pytest.raises(SetupError, match=f"in use by another llm-mcp \\(pid {owner.pid}\\)"):
-            EmbeddedPostgres(folder).start()
+            second.start()
+        second.stop()  # which is not to hide the first one from its clients
         dsn = running_dsn(folder)
         assert dsn is not None
         assert ask(dsn, "SELECT 1") == 1

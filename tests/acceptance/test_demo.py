@@ -1,0 +1,40 @@
+"""`llm-mcp demo`: a real model, a killed worker, a summary, and nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from llm_mcp.embedded import catalog
+from tests.acceptance.running import COMMAND, living
+
+
+@pytest.mark.skipif(catalog.unavailable_reason() is not None, reason=f"no demo here: {catalog.unavailable_reason()}")
+def test_the_demo_keeps_its_promises() -> None:
+    before = set(Path(tempfile.gettempdir()).glob("llm-mcp-demo-*"))
+    began = time.monotonic()
+    made = subprocess.run(
+        [*COMMAND, "demo"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=170,
+        env={**os.environ, "COLUMNS": "160"},
+    )
+    print(f"the demo took {time.monotonic() - began:.1f} s")
+    assert made.returncode == 0, made.stderr
+    lines = {line.split("  ")[0].strip(): line for line in made.stdout.splitlines()}
+    for row in ("device", "model", "tokens/s", "first token", "answer after the kill"):
+        assert row in lines
+    assert "smollm2" in lines["model"]
+    assert "lease_expired, done" in lines["attempts"]
+    statuses = [line.split(" ")[0] for line in made.stderr.splitlines() if line.split(" ")[0] in ("running", "done")]
+    assert statuses == ["running", "done", "running", "running", "done"]
+    assert "kill -9" in made.stderr
+    assert set(Path(tempfile.gettempdir()).glob("llm-mcp-demo-*")) == before
+    assert not living(lambda command, _: "llm-mcp-demo-" in command)

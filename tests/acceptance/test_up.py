@@ -1,0 +1,175 @@
+"""`llm-mcp up`: one line when it serves, everything kept alive, and a clean end."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import threading
+
+from tests.acceptance.running import TINY, Frame, Scratch, Up, call, kill, living
+from tests.waiting import until
+
+
+def test_a_real_model_answers_through_the_queue(shared: Up) -> None:
+    job_id = shared.post("ollama.generate", {"prompt": "hello", "options": {"num_predict": 16, "seed": 1}})
+    told = list(shared.follow(job_id))
+    job = shared.job(job_id)
+    result = job["result"]
+    assert job["status"] == "done"
+    text = "".join(frame.data["text"] for frame in told if frame.event == "delta")
+    assert text == result["response"] == result["data"]["response"] != ""
+    assert result["provider"] == "ollama"
+    assert result["tokens_out"] == result["data"]["eval_count"] <= 16
+    assert result["tokens_in"] > 0
+    assert result["cost"] == "0.00000$"
+    assert [frame.data["status"] for frame in told if frame.event == "status"][-1] == "done"
+    assert told[-1] == Frame("end", "", {"status": "done"})
+
+
+def test_every_local_kind_works_on_the_embedded_model(shared: Up) -> None:
+    chat = shared.finished(
+        shared.post("ollama.chat", {"messages": [{"role": "user", "content": "hi"}], "options": {"num_predict": 4}})
+    )
+    assert chat["result"]["data"]["message"]["content"] == chat["result"]["response"]
+    echo = shared.finished(shared.post("echo", {"say": ["ünï", None, 1.5]}))
+    assert echo["result"] == {"ok": True, "echo": {"say": ["ünï", None, 1.5]}}
+    unknown = shared.finished(shared.post("ollama.generate", {"prompt": "x", "model": "nope"}, max_attempts=1))
+    assert (unknown["status"], unknown["reason"]) == ("error", "failed")
+    assert "nope" in unknown["error"]
+
+
+def test_it_serves_at_once_after_its_line_and_ends_cleanly(scratch: Scratch) -> None:
+    up = scratch.up()
+    answers: list[int] = []
+    threads = [
+        threading.Thread(target=lambda: answers.append(call("POST", f"{up.url}/v1/jobs", {"kind": "echo"})[0]))
+        for _ in range(20)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers == [202] * 20
+    pids = list(up.children())
+    assert len(pids) == 4  # Postgres, the model, a worker, the web door
+    assert up.stop() == 0
+    assert up.lines == [f"ready {up.url}"]
+    until(lambda: not living(lambda command, _: str(scratch.path) in command), timeout_s=10)
+    again = scratch.up()  # nothing holds the data directory, and what was there still is
+    status, listed = call("GET", f"{again.url}/v1/jobs?kind=echo")
+    assert (status, len(listed["items"])) == (200, 20)
+
+
+def test_a_second_one_on_the_same_folder_or_port_says_so_in_one_line(scratch: Scratch) -> None:
+    up = scratch.up("--workers", "0", "--no-model")
+    for second in (
+        scratch.up(wait=False, data_dir=up.settings.data_dir),
+        scratch.up(wait=False, data_dir=scratch.path / "other", http_addr=up.url.removeprefix("http://")),
+    ):
+        assert second.process.wait(timeout=30) == 1
+    assert up.job(up.post("echo"))["status"] == "queued"
+
+
+def test_without_workers_a_job_waits_and_says_why(scratch: Scratch) -> None:
+    up = scratch.up("--workers", "0", "--no-model")
+    job_id = up.post("echo")
+    assert "no live worker serves" in up.job(job_id)["warnings"][0]
+    up.stop()
+    up = scratch.up("--workers", "1", "--no-model")
+    assert up.finished(job_id)["status"] == "done"
+
+
+def test_what_dies_is_started_again(scratch: Scratch) -> None:
+    up = scratch.up()
+    for word in (" worker", " web ", "llm_mcp.embedded.ollama", "postgres -D"):
+        victim = up.child(word)
+        kill(victim)
+        until(lambda word=word, victim=victim: up.child(word) != victim)  # type: ignore[misc] # a lambda with defaults
+        job_id = until(lambda: _try_post(up), timeout_s=30)
+        assert up.finished(job_id)["status"] == "done", word
+
+
+BRIEF = {"prompt": "a", "options": {"num_predict": 4}}
+
+
+def _try_post(up: Up) -> str:
+    status, told = call("POST", f"{up.url}/v1/jobs", {"kind": "ollama.generate", "payload": BRIEF})
+    return str(told["job_id"]) if status == 202 else ""
+
+
+def test_no_connection_is_refused_while_the_web_process_is_started_again(scratch: Scratch) -> None:
+    up = scratch.up("--workers", "0", "--no-model")
+    kill(up.child(" web "))
+    assert call("GET", f"{up.url}/health")[0] == 200
+
+
+def test_nothing_outlives_a_killed_supervisor(scratch: Scratch) -> None:
+    up = scratch.up()
+    assert len(up.children()) == 4
+    kill(up.process.pid)
+    until(lambda: not living(lambda command, _: str(scratch.path) in command or str(TINY) in command), timeout_s=30)
+
+
+def test_running_jobs_finish_before_it_ends(scratch: Scratch) -> None:
+    up = scratch.up()
+    job_id = up.post("test.slow_words", {"count": 20, "pause_s": 0.1})
+    until(lambda: up.job(job_id)["status"] == "running")
+    assert up.stop() == 0
+    up = scratch.up("--workers", "0")
+    job = up.job(job_id)
+    assert (job["status"], job["attempts"]) == ("done", 1)
+
+
+def test_a_second_signal_gives_running_jobs_back_at_once(scratch: Scratch) -> None:
+    up = scratch.up()
+    job_id = up.post("test.slow_words", {"count": 3000, "pause_s": 0.02})
+    until(lambda: up.job(job_id)["status"] == "running")
+    up.process.send_signal(signal.SIGINT)
+    until(lambda: not up.process.poll() and _refuses(up))
+    up.process.send_signal(signal.SIGINT)
+    assert up.process.wait(timeout=20) == 0
+    up = scratch.up("--workers", "0")
+    job = up.job(job_id)
+    assert (job["status"], job["attempts"]) == ("queued", 1)
+    tries = up.jobs()
+    try:
+        assert [(t.status, t.reason) for t in tries.attempts(tries.page()[0].id)] == [("error", "released")]
+    finally:
+        tries.runtime.close()
+
+
+def _refuses(up: Up) -> bool:
+    """Whether its workers have stopped claiming: a job submitted now stays queued while a place is free."""
+    probe = up.post("echo")
+    try:
+        until(lambda: up.job(probe)["status"] == "done", timeout_s=1.0)
+    except AssertionError:
+        return True
+    return False
+
+
+def test_a_port_that_is_no_port_is_one_line(scratch: Scratch) -> None:
+    for addr in ("nonsense", "127.0.0.1:99999", "127.0.0.1:"):
+        made = subprocess.run(
+            [*scratch_command(scratch, addr)], capture_output=True, text=True, check=False, timeout=30
+        )
+        assert made.returncode == 1
+        assert len(made.stderr.strip().splitlines()) == 1
+        assert "HTTP_ADDR" in made.stderr
+
+
+def scratch_command(scratch: Scratch, addr: str) -> list[str]:
+    from tests.acceptance.running import COMMAND
+
+    return [*COMMAND, "up", "--data-dir", str(scratch.path / "none"), "--http", addr]
+
+
+def test_it_listens_on_loopback_unless_told_otherwise(shared: Up) -> None:
+    host, port = shared.url.removeprefix("http://").split(":")
+    assert host == "127.0.0.1"
+    others = [a[4][0] for a in socket.getaddrinfo(socket.gethostname(), None) if not str(a[4][0]).startswith("127.")]
+    for other in others:
+        with socket.socket(socket.AF_INET6 if ":" in str(other) else socket.AF_INET) as probe:
+            probe.settimeout(1)
+            assert probe.connect_ex((str(other), int(port))) != 0
