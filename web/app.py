@@ -5,20 +5,31 @@ from __future__ import annotations
 from flask import Flask
 
 from llm_mcp.jobs import Jobs
+from llm_mcp.kinds import load_modules
 from llm_mcp.runtime import Runtime
 
 from . import errors, health, jobs, stream
 from .streams import Streams
 
+# The models of the shipped kinds' payloads; their actors are the workers' affair.
+_SHIPPED_KINDS = "llm_mcp.payloads"
+
 
 def create_app(runtime: Runtime) -> Flask:
-    """Return the application over `runtime`; nothing connects before the first request."""
+    """Return the application over `runtime`; nothing connects before the first request.
+
+    Raises SetupError when a module of the user's own kinds cannot be imported.
+    """
+    load_modules([_SHIPPED_KINDS, *runtime.settings.user_modules()])
     app = Flask("llm_mcp.web", static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = runtime.settings.max_body_bytes
-    app.url_map.strict_slashes = True
+    # One more than the limit, for Werkzeug just stops reading at its own: what is over ours has to show.
+    app.config["MAX_CONTENT_LENGTH"] = runtime.settings.max_body_bytes + 1
+    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
+    app.url_map.merge_slashes = False
     app.extensions["jobs"] = Jobs(runtime)
     app.extensions["streams"] = Streams(runtime.settings.max_streams)
     errors.install(app)
-    for blueprint in (health.blueprint, jobs.blueprint, stream.blueprint):
-        app.register_blueprint(blueprint)
+    health.install(app)
+    app.register_blueprint(jobs.blueprint)
+    app.register_blueprint(stream.blueprint)
     return app

@@ -1,13 +1,13 @@
 """Reading a JSON request body the way the wire contract's clients expect.
 
-Empty is an error, `null` is an empty object, text after the first value is ignored, field names match in any case;
-unknown fields are ignored too, but named in `warnings`.
+Empty is an error, `null` is an empty object, text after the first value is ignored, field names match in any case
+(given twice, the last one counts); unknown fields are ignored too, but named in `warnings`.
 """
 
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from flask import request
@@ -15,29 +15,36 @@ from flask import request
 from llm_mcp import strictjson
 from llm_mcp.errors import InvalidInput
 
-_RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)")
+# Years before 1000 are no deadline anybody means, and in some time zones they lie before the first instant there is.
+_RFC3339 = re.compile(
+    r"[1-9][0-9]{3}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})"
+)
+_MAX_WARNINGS = 20
+_MAX_NAME_CHARS = 100
 
 
 class Body:
-    """The fields of one request body. Each getter raises InvalidInput with the field's name."""
+    """The fields of the current request's body. Each getter raises InvalidInput with the field's name.
+
+    Parameters: `known`, the names of the fields, in lower case; `limit_bytes`, the largest body.
+    Raises InvalidInput with code `invalid_json`, TooLarge.
+    """
 
     def __init__(self, known: frozenset[str], *, limit_bytes: int) -> None:
-        raw = request.get_data(cache=False)
-        if not raw.strip():
-            raise InvalidInput("the body is empty", field="body", code="invalid_json")
-        value = strictjson.loads(raw, limit_bytes=limit_bytes, trailing=True)
-        if value is None:
-            value = {}
-        if not isinstance(value, dict):
-            raise InvalidInput("the body must be a JSON object", field="body", code="invalid_json")
+        value = _object(request.get_data(cache=False), limit_bytes)
         self._fields: dict[str, Any] = {}
-        self.unknown: list[str] = []
+        self._unknown: list[str] = []
         for name, inner in value.items():
             folded = name.lower()
             if folded in known:
                 self._fields[folded] = inner
             else:
-                self.unknown.append(name[:100])
+                self._unknown.append(name[:_MAX_NAME_CHARS])
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the client should know of its body: the fields that meant nothing to us, the first 20 of them."""
+        return [f"unknown field {name!r} was ignored" for name in self._unknown[:_MAX_WARNINGS]]
 
     def value(self, name: str, default: Any) -> Any:
         """Return any JSON value; an explicit null stays null."""
@@ -53,7 +60,7 @@ class Body:
         return found
 
     def integer(self, name: str) -> int:
-        """Return an integer, 0 when absent or null."""
+        """Return an integer, 0 when absent or null. 1.0 is none."""
         found = self._fields.get(name)
         if found is None:
             return 0
@@ -71,7 +78,10 @@ class Body:
         return float(found)
 
     def instant(self, name: str) -> datetime | None:
-        """Return an RFC 3339 instant, None when absent, null or empty."""
+        """Return an RFC 3339 instant in UTC, None when absent, null or empty.
+
+        Raises InvalidInput with code `invalid_<name>` for any other text.
+        """
         text = self.text(name)
         if not text:
             return None
@@ -79,7 +89,21 @@ class Body:
         if not _RFC3339.fullmatch(text):
             raise InvalidInput("must look like 2026-11-22T07:00:31Z", field=name, code=code)
         try:
-            # fromisoformat reads six digits of a second at most.
-            return datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", text))
-        except ValueError:
+            return datetime.fromisoformat(text).astimezone(UTC)
+        except (ValueError, OverflowError):
             raise InvalidInput("no such instant", field=name, code=code) from None
+
+
+def _object(raw: bytes, limit_bytes: int) -> dict[str, Any]:
+    if not raw.strip():
+        raise InvalidInput("the body is empty", field="body", code="invalid_json")
+    try:
+        value = strictjson.loads(raw, limit_bytes=limit_bytes, trailing=True)
+    except InvalidInput as error:
+        error.field = error.field or "body"
+        raise
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise InvalidInput("the body must be a JSON object", field="body", code="invalid_json")
+    return value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from flask import Blueprint, Response, current_app, request
+from flask import Blueprint, Response, request
 
 from llm_mcp.errors import InvalidInput
 from llm_mcp.job import Status, Submission
@@ -16,15 +16,19 @@ from .reply import answer, job_object, service
 blueprint = Blueprint("jobs", __name__, url_prefix="/v1/jobs")
 
 _FIELDS = frozenset({"kind", "payload", "priority", "source", "max_attempts", "deadline_at", "delay_s"})
+_FILTERS = frozenset({"status", "kind", "source", "limit", "cursor"})
 _MAX_PAGE = 200
 _PAGE = 50
+_KEY = "Idempotency-Key"
+_MAX_KEY_CHARS = 255
 
 
 @blueprint.post("")
 def submit() -> Response:
     """Accept a job: 202 with its id. The header `Idempotency-Key` makes a repeated submit return the first job."""
-    body = Body(_FIELDS, limit_bytes=current_app.config["MAX_CONTENT_LENGTH"])
-    new = service().submit(
+    jobs = service()
+    body = Body(_FIELDS, limit_bytes=jobs.runtime.settings.max_body_bytes)
+    new = jobs.submit(
         Submission(
             kind=body.text("kind"),
             payload=body.value("payload", {}),
@@ -33,30 +37,34 @@ def submit() -> Response:
             max_attempts=body.integer("max_attempts"),
             deadline_at=body.instant("deadline_at"),
             delay_s=body.number("delay_s"),
-            idempotency_key=request.headers.get("Idempotency-Key"),
+            idempotency_key=_key(),
         )
     )
     told: dict[str, object] = {"job_id": str(new)}
-    if body.unknown:
-        told["warnings"] = [f"unknown field {name!r} was ignored" for name in body.unknown[:20]]
+    if body.warnings:
+        told["warnings"] = body.warnings
     return answer(told, 202, {"Location": f"/v1/jobs/{new}"})
 
 
 @blueprint.get("")
 def page() -> Response:
-    """List jobs, newest first: `status`, `kind` and `source` filter, `limit` and `cursor` page."""
-    limit, status = _limit(), _status()
+    """List jobs, newest first: `status`, `kind` and `source` filter, `limit` and `cursor` page.
+
+    An empty value filters nothing.
+    """
+    limit = _limit()
     jobs = service().page(
-        limit=limit + 1,
-        before=_cursor(),
-        status=status,
-        kind=request.args.get("kind"),
-        source=request.args.get("source"),
+        limit=limit + 1, before=_cursor(), status=_status(), kind=_filter("kind"), source=_filter("source")
     )
-    more = len(jobs) > limit
     shown = jobs[:limit]
-    items = [job_object(job, whole=False) for job in shown]
-    return answer({"items": items, "next_cursor": str(shown[-1].id) if more else None})
+    listed: dict[str, object] = {
+        "items": [job_object(job, whole=False) for job in shown],
+        "next_cursor": str(shown[-1].id) if len(jobs) > limit else None,
+    }
+    unknown = sorted(set(request.args) - _FILTERS)
+    if unknown:
+        listed["warnings"] = [f"unknown parameter {name[:100]!r} was ignored" for name in unknown[:20]]
+    return answer(listed)
 
 
 @blueprint.get("/<text>")
@@ -71,8 +79,27 @@ def cancel(text: str) -> Response:
     return answer(job_object(service().cancel(job_id(text))))
 
 
+def _key() -> str | None:
+    """Return the idempotency key. Two headers arrive joined by a comma: which of them is meant nobody can tell."""
+    key = request.headers.get(_KEY)
+    if key is None:
+        return None
+    if not (1 <= len(key) <= _MAX_KEY_CHARS and key.isascii() and key.isprintable() and "," not in key):
+        raise InvalidInput(
+            f"must be one header of 1 to {_MAX_KEY_CHARS} printable ASCII characters without a comma", field=_KEY
+        )
+    return key
+
+
+def _filter(name: str) -> str | None:
+    text = request.args.get(name) or None
+    if text is not None and not text.isprintable():
+        raise InvalidInput("holds a control character", field=name)
+    return text
+
+
 def _limit() -> int:
-    text = request.args.get("limit", str(_PAGE))
+    text = request.args.get("limit") or str(_PAGE)
     if not (text.isascii() and text.isdigit() and len(text) <= 4 and 1 <= int(text) <= _MAX_PAGE):
         raise InvalidInput(f"must be a number from 1 to {_MAX_PAGE}", field="limit")
     return int(text)
@@ -92,6 +119,9 @@ def _cursor() -> UUID | None:
     if not text:
         return None
     try:
-        return UUID(text)
+        found = UUID(text)
     except ValueError:
-        raise InvalidInput("not a cursor of ours", field="cursor") from None
+        found = None
+    if found is None or str(found) != text:
+        raise InvalidInput("not a cursor of ours", field="cursor")
+    return found

@@ -42,7 +42,7 @@ def job_object(job: Job, *, whole: bool = True) -> dict[str, Any]:
         "finished_at": instant(job.finished_at),
         "worker_id": job.worker_id,
     }
-    if whole and job.result is not None:
+    if whole and job.result not in (None, "null"):
         optional["result"] = orjson.Fragment(job.result)
     if job.status is Status.QUEUED and not job.served:
         optional["warnings"] = [f"no live worker serves the kind {job.kind!r}; the job waits until one comes"]

@@ -6,82 +6,137 @@ runtime (nothing is opened before the fork).
 
 from __future__ import annotations
 
+import os
 import signal
-import threading
-from types import FrameType
+import socket
+import struct
+from contextlib import suppress
 from typing import Any
 
 from flask import Flask
-from gunicorn.app.base import BaseApplication
-from gunicorn.workers.gthread import ThreadWorker
+from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped] # gunicorn ships no types
 
 from llm_mcp import logs
 from llm_mcp import runtime as runtimes
+from llm_mcp.child import follow_owner
 from llm_mcp.config import Settings
+from llm_mcp.errors import SetupError
 from llm_mcp.kinds import load_modules
 from llm_mcp.runtime import Runtime
 
 from .app import create_app
-from .streams import Streams
+from .process import Log, Process
 
 _SPARE_THREADS = 64
-_GRACE_S = 5
+_GRACE_S = 4
+_BACKLOG = 2048
+# A client that neither reads nor sends for so long is dropped by the kernel, s.
+_STALLED_S = 10
 
 
-class Server(BaseApplication):
-    """gunicorn over our application; `run()` serves until SIGTERM or SIGINT."""
+class Server(BaseApplication):  # type: ignore[misc] # gunicorn ships no types
+    """gunicorn over our application; `run()` serves until SIGTERM or SIGINT.
 
-    def __init__(self, settings: Settings, *, processes: int = 1) -> None:
+    Parameters: `door`, a bound socket; `processes`, how many serve it.
+    """
+
+    def __init__(self, settings: Settings, door: socket.socket, *, processes: int = 1) -> None:
         self._settings = settings
         self._processes = processes
+        self._url = url(door)
+        self._fd = door.detach()
+        self._follow = follow_owner(signal.SIGKILL)
+        self._runtime: Runtime | None = None
+        # Several processes boot, and some again later: the one that gets the byte says that we are ready.
+        self._baton, token = os.pipe()
+        os.write(token, b"r")
+        os.close(token)
         super().__init__()
 
     def load_config(self) -> None:
         """Set what we mean; everything else stays gunicorn's default."""
-        host, port = self._settings.http_host_port
         chosen: dict[str, Any] = {
-            "bind": f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
-            "worker_class": "gthread",
+            "bind": f"fd://{self._fd}",
+            "worker_class": Process,
             "workers": self._processes,
             "threads": self._settings.max_streams + _SPARE_THREADS,
             "worker_connections": self._settings.max_streams * 2 + _SPARE_THREADS,
+            "backlog": _BACKLOG,
             "timeout": 30,
             "graceful_timeout": _GRACE_S,
             "keepalive": 5,
             "control_socket_disable": True,
             "preload_app": False,
             "accesslog": None,
+            "logger_class": Log,
             "loglevel": "warning",
             "proc_name": "llm-mcp web",
-            "post_worker_init": _say_goodbye_on_term,
+            "post_fork": self._after_fork,
+            "post_worker_init": self._when_booted,
+            "worker_exit": self._when_leaving,
         }
         for name, value in chosen.items():
             self.cfg.set(name, value)
 
     def load(self) -> Flask:
-        """Make the application of one worker process."""
-        logs.configure(self._settings)
-        load_modules(self._settings.user_modules())
-        runtime = Runtime(self._settings)
-        runtimes.use(runtime)
-        return create_app(runtime)
+        """Make the application of one serving process."""
+        self._runtime = Runtime(self._settings)
+        runtimes.use(self._runtime)
+        return create_app(self._runtime)
+
+    def _after_fork(self, _master: Any, _process: Any) -> None:
+        # gunicorn's own look at its parent does not end a process that has streams open.
+        if self._follow is not None:
+            self._follow()
+
+    def _when_booted(self, _process: Any) -> None:
+        if os.read(self._baton, 1):
+            with suppress(OSError):  # nobody listens: then nobody has to know
+                print(f"ready {self._url}", flush=True)
+
+    def _when_leaving(self, _master: Any, _process: Any) -> None:
+        if self._runtime is not None:
+            self._runtime.close()
 
 
-def _say_goodbye_on_term(worker: ThreadWorker) -> None:
-    """Tell open streams to end as soon as this process is asked to stop; gunicorn itself would cut them."""
-    streams: Streams = worker.wsgi.extensions["streams"]
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
-        before = signal.getsignal(number)
+def serve(settings: Settings, *, processes: int = 1, fd: int | None = None) -> None:
+    """Serve until told to stop, then leave the process (exit code 0 after a drain).
 
-        def on_signal(signum: int, frame: FrameType | None, before: Any = before) -> None:
-            # Not here: a handler may interrupt a thread that holds the very lock it wants.
-            threading.Thread(target=streams.drain, daemon=True).start()
-            if callable(before):
-                before(signum, frame)
+    Parameters: `processes`, how many processes serve; `fd`, an inherited socket that is bound already: whoever holds it
+    too can start us again without refusing a connection meanwhile. Without one the address is `settings.http_addr`.
+    Prints one line `ready http://HOST:PORT` to standard output once requests are answered. Raises SetupError.
+    """
+    logs.configure(settings)
+    load_modules(settings.user_modules())  # here, so that a missing one is an error of ours and not of every process
+    door = _opened(settings) if fd is None else _inherited(fd)
+    # Accepted connections have these from their listener.
+    door.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", _STALLED_S, 0))
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        door.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _STALLED_S * 1000)
+    Server(settings, door, processes=processes).run()
 
-        signal.signal(number, on_signal)
+
+def url(door: socket.socket) -> str:
+    """Return the base URL of a bound socket; one bound to every address is shown as loopback."""
+    host, port = door.getsockname()[:2]
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104 - not bound, shown
+    return f"http://{shown}:{port}"
 
 
-def serve(settings: Settings, *, processes: int = 1) -> None:
-    """Serve until told to stop."""
-    Server(settings, processes=processes).run()
+def _opened(settings: Settings) -> socket.socket:
+    host, port = settings.http_host_port
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        return socket.create_server((str(address[0]), int(address[1])), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        raise SetupError(f"CORE_HTTP_ADDR: cannot listen on {settings.http_addr}: {error.strerror}") from None
+
+
+def _inherited(fd: int) -> socket.socket:
+    try:
+        door = socket.socket(fileno=fd)
+        if door.family in (socket.AF_INET, socket.AF_INET6) and door.type == socket.SOCK_STREAM:
+            return door
+    except OSError:
+        pass
+    raise SetupError(f"--fd: {fd} is not a TCP socket")
