@@ -45,9 +45,7 @@ class Line:
         while not self.peer.stopping.is_set():
             readable, _, _ = select.select([self._connection], [], [], 0.02)
             if readable and not self._connection.recv(1):
-                self.peer.hung_up.set()
-                self.close()
-                return
+                raise ConnectionResetError
 
 
 Say = Callable[[Line], None]
@@ -104,27 +102,29 @@ class Peer:
             thread.start()
 
     def _serve(self, connection: socket.socket) -> None:
-        with connection, suppress(OSError):
-            if self._tls is not None:
-                connection = self._tls.wrap_socket(connection, server_side=True)
-            with connection:
-                line = Line(connection, self)
-                while line.open:
-                    request = _read(connection)
-                    if request is None:
-                        self.hung_up.set()
-                        return
-                    self.requests.append(request)
-                    answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
-                    answer(line)
+        with connection:
+            try:
+                self._converse(connection)
+            except OSError:
+                self.hung_up.set()
+
+    def _converse(self, connection: socket.socket) -> None:
+        if self._tls is not None:
+            connection = self._tls.wrap_socket(connection, server_side=True)
+        with connection:
+            line = Line(connection, self)
+            while line.open:
+                self.requests.append(_read(connection))
+                answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+                answer(line)
 
 
-def _read(connection: socket.socket) -> Request | None:
+def _read(connection: socket.socket) -> Request:
     data = b""
     while b"\r\n\r\n" not in data:
         more = connection.recv(65536)
         if not more:
-            return None
+            raise ConnectionResetError
         data += more
     head, _, body = data.partition(b"\r\n\r\n")
     text = "\n".join(

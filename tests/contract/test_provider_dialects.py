@@ -16,6 +16,7 @@ from llm_mcp.providers.base import Delta, Provider, Reply
 from llm_mcp.providers.ollama import Ollama
 from llm_mcp.providers.openai import OpenAI
 from llm_mcp.providers.openrouter import OpenRouter
+from llm_mcp.providers.sse import events
 
 from .provider_peer import Line, Peer, Say, answer, hang_up, ndjson, sse, stream
 
@@ -406,7 +407,7 @@ def test_openai_asks_an_older_server_without_counting(wire: Wire) -> None:
 
 
 def test_openai_chunks_are_put_together_as_if_they_had_not_been_streamed(wire: Wire) -> None:
-    events = [
+    spoken = [
         b": a comment\n\n",
         chunk("", role="assistant"),
         chunk(None, reasoning_content="hm"),
@@ -416,7 +417,7 @@ def test_openai_chunks_are_put_together_as_if_they_had_not_been_streamed(wire: W
         {**chunk(None, finish="stop"), "usage": None},
         COUNTED,
     ]
-    with Peer(sse(*events)) as peer:
+    with Peer(sse(*spoken)) as peer:
         reply, deltas = chat(openai(peer), wire)
         assert peer.connections == 1
     message = {"role": "assistant", "content": "Hello!", "reasoning_content": "hm"}
@@ -436,7 +437,7 @@ def test_openai_tool_calls_are_merged_by_their_index(wire: Wire) -> None:
     def part(index: int, **more: Any) -> dict[str, Any]:
         return chunk(None, tool_calls=[{"index": index, **more}])
 
-    events = [
+    spoken = [
         part(0, id="1", type="function", function={"name": "f", "arguments": ""}),
         part(0, function={"arguments": '{"a":'}),
         part(1, id="2", type="function", function={"name": "g", "arguments": "{"}),
@@ -444,7 +445,7 @@ def test_openai_tool_calls_are_merged_by_their_index(wire: Wire) -> None:
         part(1, function={"arguments": "}"}),
         chunk(None, finish="tool_calls"),
     ]
-    with Peer(sse(*events)) as peer:
+    with Peer(sse(*spoken)) as peer:
         reply, _ = chat(openai(peer), wire)
     assert reply.data["choices"][0]["message"] == {
         "role": "assistant",
@@ -457,8 +458,8 @@ def test_openai_tool_calls_are_merged_by_their_index(wire: Wire) -> None:
 
 
 def test_openai_several_choices_keep_apart(wire: Wire) -> None:
-    events = [chunk("a"), chunk("x", index=1), chunk("b", finish="stop"), chunk("y", index=1, finish="length")]
-    with Peer(sse(*events)) as peer:
+    spoken = [chunk("a"), chunk("x", index=1), chunk("b", finish="stop"), chunk("y", index=1, finish="length")]
+    with Peer(sse(*spoken)) as peer:
         reply, _ = chat(openai(peer), wire)
     assert [choice["message"]["content"] for choice in reply.data["choices"]] == ["ab", "xy"]
     assert reply.text == "ab"
@@ -481,9 +482,29 @@ def test_openai_a_stream_may_end_without_a_word_but_not_without_a_reason(wire: W
         assert chat(openai(peer), wire)[0].text == "Hello"
 
 
+def test_openai_what_follows_the_end_is_not_heard(wire: Wire) -> None:
+    late = [b"data: [DONE]\n\n", b"data: not JSON\n\n"]
+    with Peer(sse(chunk("Hello", finish="stop"), *late, done=False), sse(chunk("again", finish="stop"))) as peer:
+        provider = openai(peer)
+        assert [chat(provider, wire)[0].text for _ in range(2)] == ["Hello", "again"]
+        assert peer.connections == 1
+
+
+def test_openai_empty_values_take_nothing_back(wire: Wire) -> None:
+    last = {**chunk("!"), "model": "", "system_fingerprint": None, "usage": None}
+    with Peer(sse({**chunk("Hello", finish="stop"), "usage": USAGE}, last)) as peer:
+        data = chat(openai(peer), wire)[0].data
+    assert (data["model"], data["usage"], data["choices"][0]["finish_reason"]) == ("m-0613", USAGE, "stop")
+
+
+def test_events_are_the_data_between_blank_lines() -> None:
+    lines = [b"data: a", b"data:b", b"id: 1", b": c", b"", b"", b"event: x", b"", b"data:  d", b"data", b"", b"data: e"]
+    assert list(events(lines)) == [b"a\nb", b" d\n", b"e"]
+
+
 def test_half_characters_do_not_lose_an_answer(wire: Wire) -> None:
-    events = [b'data: {"choices":[{"index":0,"delta":{"content":"a\\ud83d"}}]}\n\n', chunk("b", finish="stop")]
-    with Peer(sse(*events)) as peer:
+    spoken = [b'data: {"choices":[{"index":0,"delta":{"content":"a\\ud83d"}}]}\n\n', chunk("b", finish="stop")]
+    with Peer(sse(*spoken)) as peer:
         assert chat(openai(peer), wire)[0].text == "a\ud83db"
 
 

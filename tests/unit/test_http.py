@@ -129,34 +129,48 @@ def test_a_wire_nobody_holds_any_more_closes_its_connections() -> None:
 # — cutting —
 
 
-def waiting_for_headers(wire: Wire, peer: Peer) -> None:
-    fetch(wire, peer.url)
+def first_line(wire: Wire, url: str, seen: threading.Event) -> None:
+    with wire.request("GET", url) as got:
+        for _ in got.lines():
+            seen.set()
 
 
-def waiting_for_a_line(wire: Wire, peer: Peer) -> None:
-    lines(wire, peer.url)
-
-
-@pytest.mark.parametrize(
-    ("call", "says"),
-    [
-        (waiting_for_headers, hold),
-        (waiting_for_headers, stream(b"half", hold)),
-        (waiting_for_a_line, stream(b"line\n", hold)),
-    ],
-    ids=["headers", "body", "stream"],
-)
 @pytest.mark.parametrize("reused", [False, True], ids=["new", "reused"])
+@pytest.mark.parametrize("says", [hold, stream(hold)], ids=["headers", "body"])
 def test_a_cut_ends_the_wait_at_once(
-    wire: Wire, pool: ThreadPoolExecutor, call: Callable[[Wire, Peer], None], says: Callable[[Line], None], reused: bool
+    wire: Wire, pool: ThreadPoolExecutor, says: Callable[[Line], None], reused: bool
 ) -> None:
     first = [answer(200, b"before")] if reused else []
     with Peer(*first, says, answer(200, b"after")) as peer:
         if reused:
             fetch(wire, peer.url)
         cut = wire.arm()
-        running = pool.submit(call, wire, peer)
+        running = pool.submit(fetch, wire, peer.url)
         until(lambda: len(peer.requests) == len(first) + 1)
+        assert peer.connections == 1
+        assert_cut(running, cut)
+        assert peer.hung_up.wait(SOON_S)
+        wire.arm()
+        assert fetch(wire, peer.url) == b"after"
+
+
+@pytest.mark.parametrize("reused", [False, True], ids=["new", "reused"])
+@pytest.mark.parametrize(
+    "says",
+    [stream(b"line\n", hold), lambda line: (line.send(b"HTTP/1.1 200 OK\r\n\r\nline\n"), line.hold())],
+    ids=["chunked", "until closed"],
+)
+def test_a_cut_ends_the_wait_for_the_next_line(
+    wire: Wire, pool: ThreadPoolExecutor, says: Callable[[Line], None], reused: bool
+) -> None:
+    first = [answer(200, b"before")] if reused else []
+    seen = threading.Event()
+    with Peer(*first, says, answer(200, b"after")) as peer:
+        if reused:
+            fetch(wire, peer.url)
+        cut = wire.arm()
+        running = pool.submit(first_line, wire, peer.url, seen)
+        assert seen.wait(SOON_S)
         assert peer.connections == 1
         assert_cut(running, cut)
         assert peer.hung_up.wait(SOON_S)
@@ -222,9 +236,9 @@ def test_a_cut_reaches_an_encrypted_stream(
     with Peer(*first, stream(b"line\n", hold), tls=server) as peer:
         if reused:
             assert fetch(wire, peer.url) == b"before"
-        cut = wire.arm()
-        running = pool.submit(lines, wire, peer.url)
-        until(lambda: len(peer.requests) == len(first) + 1)
+        cut, seen = wire.arm(), threading.Event()
+        running = pool.submit(first_line, wire, peer.url, seen)
+        assert seen.wait(SOON_S)
         assert peer.connections == 1
         assert_cut(running, cut)
     wire.close()
@@ -258,9 +272,9 @@ def test_a_cut_lasts_until_the_wire_is_armed(wire: Wire) -> None:
         for _ in range(2):
             with pytest.raises(Cut):
                 fetch(wire, peer.url)
-        assert peer.connections == 0
         wire.arm()
         assert fetch(wire, peer.url) == b"x"
+        assert peer.connections == 1  # connections are accepted in their order: there was none before
 
 
 def test_a_cut_of_the_last_job_does_not_hurt_the_next(wire: Wire, pool: ThreadPoolExecutor) -> None:
