@@ -78,7 +78,7 @@ class Wire:
         }
         transport = httpx2.HTTPTransport(verify=_tls(), trust_env=False, limits=_LIMITS, socket_options=[*_KEEPALIVE])
         self._transport = transport
-        self._close = weakref.finalize(self, transport.close)  # a thread that ends leaves no open socket behind
+        self._finalizer = weakref.finalize(self, transport.close)  # a thread that ends leaves no open socket behind
         self._mutex = threading.Lock()
         self._cut = threading.Event()
         self._sockets: list[socket.socket] = []

@@ -17,6 +17,18 @@ from .joined import Joined
 from .native import native_message
 from .pieces import Pieces
 
+# Fields of a payload that are options here; most are OpenAI's, and Ollama would overlook them anywhere else.
+_OPTIONS = {
+    "frequency_penalty": "frequency_penalty",
+    "max_tokens": "num_predict",
+    "presence_penalty": "presence_penalty",
+    "seed": "seed",
+    "stop": "stop",
+    "temperature": "temperature",
+    "top_k": "top_k",
+    "top_p": "top_p",
+}
+
 
 class Ollama:
     """The models of one Ollama.
@@ -70,23 +82,18 @@ class Ollama:
         """Return the loaded models first, then the others it has, each in Ollama's order."""
         listed = {entry["name"]: entry for entry in self._listing(wire, "/api/tags")}
         loaded = [entry["name"] for entry in self._listing(wire, "/api/ps")]
-        names = dict.fromkeys([*loaded, *listed])
         return [
-            Model(
-                name=name,
-                loaded=name in loaded,
-                capabilities=frozenset(map(str, listed.get(name, {}).get("capabilities") or ())),
-            )
-            for name in names
+            Model(name=name, loaded=name in loaded, capabilities=_capabilities(listed.get(name, {})))
+            for name in dict.fromkeys([*loaded, *listed])
         ]
 
     def _body(self, asked: Mapping[str, Any], wire: Wire) -> dict[str, Any]:
         """Return what both text calls send."""
-        options = options_of(asked)
-        for ours, theirs in (("temperature", "temperature"), ("max_tokens", "num_predict")):
+        options, body = options_of(asked), passed_on(asked)
+        for ours, theirs in _OPTIONS.items():
+            body.pop(ours, None)
             if asked.get(ours) is not None:
                 options.setdefault(theirs, asked[ours])
-        body = passed_on(asked)
         body["model"] = asked.get("model") or self._default_model or self._first(wire, embeds=False)
         body["stream"] = True
         if options:
@@ -151,3 +158,8 @@ class Ollama:
     def _asking(self, wire: Wire, path: str, body: Mapping[str, Any], asked: Mapping[str, Any]) -> Iterator[Answer]:
         with asking(wire, self.name, self._base_url + path, body, secrets=secrets_of(asked)) as answer:
             yield answer
+
+
+def _capabilities(entry: Mapping[str, Any]) -> frozenset[str]:
+    said = entry.get("capabilities")
+    return frozenset(map(str, said)) if isinstance(said, list) else frozenset()

@@ -147,6 +147,7 @@ def test_ollama_generate_sends_what_was_asked_in_its_own_words(wire: Wire) -> No
             {"prompt": "hi", "temperature": 1.0, "max_tokens": 9, "options": {"temperature": 0.1, "num_predict": 4}},
             {"prompt": "hi", "options": {"temperature": 0.1, "num_predict": 4}},
         ),
+        ({"prompt": "hi", "stop": ["x"], "seed": 1}, {"prompt": "hi", "options": {"seed": 1, "stop": ["x"]}}),
         ({"prompt": "hi", "system": "a", "options": {"system": "b"}}, {"prompt": "hi", "system": "a"}),
     ],
 )
@@ -188,6 +189,7 @@ TAGS = {
         {"name": "nomic-embed-text:latest"},
         {"name": "t2:latest", "capabilities": ["completion"]},
         {"odd": 1},
+        {"name": "odd:latest", "capabilities": 1},
     ]
 }
 
