@@ -127,6 +127,7 @@ def _post(url: str, payload: dict[str, Any]) -> UUID:
         with wire.request("POST", f"{url}/v1/jobs", body=body) as answer:
             told = orjson.loads(answer.read())
         err.print(f"POST /v1/jobs → {answer.status} {told['job_id']}", style="dim")
+        err.print(Status.QUEUED, style="cyan")
         return UUID(told["job_id"])
     finally:
         wire.close()
@@ -140,6 +141,8 @@ def _tell(jobs: Jobs, job_id: UUID, *, kill: bool = False) -> Story:
     def on_item(item: Job | Event) -> None:
         nonlocal pieces, killed_at, worker
         if isinstance(item, Job):
+            if item.status is Status.QUEUED and item.attempts == 0:
+                return  # said when it was accepted
             err.print(f"{item.status}{f' on {item.worker_id}' if item.worker_id else ''}", style="cyan")
             worker = item.worker_id
         elif item.type == DELTA and kill and killed_at is None:

@@ -20,9 +20,11 @@ from .terminal import clean, err, out
 
 @dataclass(slots=True)
 class Figures:
-    """What a watcher measured of the last attempt, s and tokens; None for what never came."""
+    """What a watcher measured, of the last attempt unless it says otherwise, s and tokens; None for what never came."""
 
     began_at: float
+    first_ever_at: float | None = None
+    """When the first piece of text came, of whichever attempt."""
     first_at: float | None = None
     last_at: float | None = None
     tokens_out: int | None = None
@@ -32,7 +34,7 @@ class Figures:
     @property
     def first_token_s(self) -> float | None:
         """Seconds from the start of the watch to the first piece of text."""
-        return None if self.first_at is None else self.first_at - self.began_at
+        return None if self.first_ever_at is None else self.first_ever_at - self.began_at
 
     @property
     def tokens_per_s(self) -> float | None:
@@ -97,6 +99,7 @@ def _show(event: Event, figures: Figures, spinner: Spinner, *, show_text: bool) 
         figures.first_at = figures.last_at = figures.tokens_out = None
         figures.shown = False
     elif event.type == DELTA:
+        figures.first_ever_at = figures.first_ever_at or now
         figures.first_at = figures.first_at or now
         figures.last_at = now
         text = event.data.get("text", "")

@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -137,6 +137,14 @@ def living(wanted: Any) -> dict[int, str]:
     return found
 
 
+def wait_gone(wanted: Any, *, pids: Collection[int] = (), timeout_s: float = 30.0) -> None:
+    """Wait until no such process, and none of these pids, lives; fail with the command lines of those that do."""
+    end = time.monotonic() + timeout_s
+    while left := living(wanted) | {pid: line for pid, line in living(lambda *_: True).items() if pid in pids}:
+        assert time.monotonic() < end, f"still alive: {left}"
+        time.sleep(0.05)
+
+
 def start_up(data_dir: Path, *arguments: str, wait: bool = True, **chosen: Any) -> Up:
     """Start `llm-mcp up` over this data directory with the tiny model, and wait for its ready line."""
     settings = config.load(
@@ -190,7 +198,7 @@ class Scratch:
                 up.stop()
             if up.process.stdout is not None:
                 up.process.stdout.close()
-        until(lambda: not living(lambda command, _: str(self.path) in command), timeout_s=30)
+        wait_gone(lambda command, _: str(self.path) in command)
         shutil.rmtree(self.path, ignore_errors=True)
 
 

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import os
 import subprocess
-import tempfile
 import time
-from pathlib import Path
 
 import pytest
 
 from llm_mcp.embedded import catalog
-from tests.acceptance.running import COMMAND, living
+from tests.acceptance.running import COMMAND, Scratch, wait_gone
 
 
 @pytest.mark.skipif(catalog.unavailable_reason() is not None, reason=f"no demo here: {catalog.unavailable_reason()}")
-def test_the_demo_keeps_its_promises() -> None:
-    before = set(Path(tempfile.gettempdir()).glob("llm-mcp-demo-*"))
+def test_the_demo_keeps_its_promises(scratch: Scratch) -> None:
     began = time.monotonic()
     made = subprocess.run(
         [*COMMAND, "demo"],
@@ -24,7 +21,7 @@ def test_the_demo_keeps_its_promises() -> None:
         text=True,
         check=False,
         timeout=170,
-        env={**os.environ, "COLUMNS": "160"},
+        env={**os.environ, "COLUMNS": "160", "TMPDIR": str(scratch.path)},
     )
     print(f"the demo took {time.monotonic() - began:.1f} s")
     assert made.returncode == 0, made.stderr
@@ -33,8 +30,10 @@ def test_the_demo_keeps_its_promises() -> None:
         assert row in lines
     assert "smollm2" in lines["model"]
     assert "lease_expired, done" in lines["attempts"]
-    statuses = [line.split(" ")[0] for line in made.stderr.splitlines() if line.split(" ")[0] in ("running", "done")]
-    assert statuses == ["running", "done", "running", "running", "done"]
+    statuses = [
+        line.split(" ")[0] for line in made.stderr.splitlines() if line.split(" ")[0] in ("queued", "running", "done")
+    ]
+    assert statuses == ["queued", "running", "done", "queued", "running", "queued", "running", "done"]
     assert "kill -9" in made.stderr
-    assert set(Path(tempfile.gettempdir()).glob("llm-mcp-demo-*")) == before
-    assert not living(lambda command, _: "llm-mcp-demo-" in command)
+    assert list(scratch.path.iterdir()) == []
+    wait_gone(lambda command, _: str(scratch.path) in command)

@@ -6,8 +6,9 @@ import signal
 import socket
 import subprocess
 import threading
+from uuid import UUID
 
-from tests.acceptance.running import TINY, Frame, Scratch, Up, call, kill, living
+from tests.acceptance.running import COMMAND, Frame, Scratch, Up, call, kill, living, wait_gone
 from tests.waiting import until
 
 
@@ -55,7 +56,7 @@ def test_it_serves_at_once_after_its_line_and_ends_cleanly(scratch: Scratch) -> 
     assert len(pids) == 4  # Postgres, the model, a worker, the web door
     assert up.stop() == 0
     assert up.lines == [f"ready {up.url}"]
-    until(lambda: not living(lambda command, _: str(scratch.path) in command), timeout_s=10)
+    wait_gone(lambda command, _: str(scratch.path) in command)
     again = scratch.up()  # nothing holds the data directory, and what was there still is
     status, listed = call("GET", f"{again.url}/v1/jobs?kind=echo")
     assert (status, len(listed["items"])) == (200, 20)
@@ -100,15 +101,18 @@ def _try_post(up: Up) -> str:
 
 def test_no_connection_is_refused_while_the_web_process_is_started_again(scratch: Scratch) -> None:
     up = scratch.up("--workers", "0", "--no-model")
-    kill(up.child(" web "))
+    master = up.child(" web ")
+    for pid in (*living(lambda _, parent: parent == master), master):
+        kill(pid)
     assert call("GET", f"{up.url}/health")[0] == 200
 
 
 def test_nothing_outlives_a_killed_supervisor(scratch: Scratch) -> None:
     up = scratch.up()
     assert len(up.children()) == 4
+    known = set(up.children())
     kill(up.process.pid)
-    until(lambda: not living(lambda command, _: str(scratch.path) in command or str(TINY) in command), timeout_s=30)
+    wait_gone(lambda command, parent: str(scratch.path) in command or parent in known, pids=known)
 
 
 def test_running_jobs_finish_before_it_ends(scratch: Scratch) -> None:
@@ -134,7 +138,7 @@ def test_a_second_signal_gives_running_jobs_back_at_once(scratch: Scratch) -> No
     assert (job["status"], job["attempts"]) == ("queued", 1)
     tries = up.jobs()
     try:
-        assert [(t.status, t.reason) for t in tries.attempts(tries.page()[0].id)] == [("error", "released")]
+        assert [(t.status, t.reason) for t in tries.attempts(UUID(job_id))] == [("error", "released")]
     finally:
         tries.runtime.close()
 
@@ -151,18 +155,11 @@ def _refuses(up: Up) -> bool:
 
 def test_a_port_that_is_no_port_is_one_line(scratch: Scratch) -> None:
     for addr in ("nonsense", "127.0.0.1:99999", "127.0.0.1:"):
-        made = subprocess.run(
-            [*scratch_command(scratch, addr)], capture_output=True, text=True, check=False, timeout=30
-        )
+        words = ["up", "--data-dir", str(scratch.path / "none"), "--http", addr]
+        made = subprocess.run([*COMMAND, *words], capture_output=True, text=True, check=False, timeout=30)
         assert made.returncode == 1
         assert len(made.stderr.strip().splitlines()) == 1
         assert "HTTP_ADDR" in made.stderr
-
-
-def scratch_command(scratch: Scratch, addr: str) -> list[str]:
-    from tests.acceptance.running import COMMAND
-
-    return [*COMMAND, "up", "--data-dir", str(scratch.path / "none"), "--http", addr]
 
 
 def test_it_listens_on_loopback_unless_told_otherwise(shared: Up) -> None:
