@@ -207,7 +207,7 @@ def _listen(settings: Settings) -> socket.socket:
     host, port = settings.http_host_port
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        return socket.create_server(address[:2], family=family, backlog=_BACKLOG)  # type: ignore[arg-type] # (host, port)
+        return socket.create_server(address[:2], family=family, backlog=_BACKLOG)
     except OSError as error:
         why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
         raise SetupError(f"CORE_HTTP_ADDR: cannot listen on {settings.http_addr}: {why}") from None
