@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Mapping
 from functools import cached_property
 from uuid import UUID
 
@@ -29,11 +30,13 @@ _PROBE_S = 0.5
 class Runtime:
     """Everything one process shares: pool, notices, providers. Nothing opens before its first use.
 
-    Not for use across a fork: `current()` gives each process its own.
+    Parameters: `providers`, to be used instead of our own under their names, such as a scripted fake in a test. Not for
+    use across a fork: `current()` gives each process its own.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, providers: Mapping[str, Provider] | None = None) -> None:
         self.settings = settings
+        self._providers = dict(providers or {})
         self._mutex = threading.Lock()
         self._ollama: tuple[float, str] | None = None
 
@@ -76,6 +79,8 @@ class Runtime:
 
         Raises ProviderError (retryable) when no Ollama is to be found.
         """
+        if name in self._providers:
+            return self._providers[name]
         settings = self.settings
         match name:
             case "ollama":
