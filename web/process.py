@@ -31,11 +31,18 @@ class Process(ThreadWorker):  # type: ignore[misc] # gunicorn ships no types
         """SIGTERM: end open streams in good order; gunicorn itself would cut them."""
         self._say_goodbye()
         super().handle_exit(sig, frame)
+        self.method_queue.defer(self._close_door)
 
     def handle_quit(self, sig: int, frame: FrameType | None) -> None:
         """SIGINT and SIGQUIT: the same, and wait for nothing else."""
         self._say_goodbye()
         super().handle_quit(sig, frame)
+
+    def _close_door(self) -> None:
+        """Let the kernel refuse newcomers, or keep them for whoever holds the socket too. For the accepting thread."""
+        self.set_accept_enabled(False)
+        for door in self.sockets:
+            door.close()
 
     def _say_goodbye(self) -> None:
         # Setting an event in a handler is safe here: the main thread, which it interrupts, never touches this one.
@@ -43,6 +50,17 @@ class Process(ThreadWorker):  # type: ignore[misc] # gunicorn ships no types
         if app is not None:
             streams: Streams = app.extensions["streams"]
             streams.draining.set()
+
+    def handle(self, conn: Any) -> Any:
+        """Serve one request; a connection that ends with it is closed here, in the request's own thread.
+
+        The close waits up to 2 s for the client's side. gunicorn would do it in the thread that accepts everybody.
+        """
+        stays = super().handle(conn)
+        if not stays:
+            conn.close(graceful=True)
+            conn.close = _closed_already
+        return stays
 
     def handle_error(self, _req: Any, client: Any, _addr: Any, exc: BaseException) -> None:
         """Answer in our shape what could not be read as HTTP; gunicorn would repeat it, and in the log too."""
@@ -55,6 +73,10 @@ class Process(ThreadWorker):  # type: ignore[misc] # gunicorn ships no types
         head = f"HTTP/1.1 {line}\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
         with suppress(OSError):  # it went away
             client.sendall(head.encode() + b"\r\n\r\n" + body)
+
+
+def _closed_already(*, graceful: bool = False) -> None:
+    """Do what is left to do with a closed connection."""
 
 
 class Log(Logger):  # type: ignore[misc] # gunicorn ships no types

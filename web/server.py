@@ -129,7 +129,9 @@ def _opened(settings: Settings) -> socket.socket:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         return socket.create_server((str(address[0]), int(address[1])), family=family, backlog=_BACKLOG)
     except OSError as error:
-        raise SetupError(f"CORE_HTTP_ADDR: cannot listen on {settings.http_addr}: {error.strerror}") from None
+        # Python adds words to the system's; a name that cannot be resolved has a number of another sort.
+        words = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
+        raise SetupError(f"CORE_HTTP_ADDR: cannot listen on {settings.http_addr}: {words}") from None
 
 
 def _inherited(fd: int) -> socket.socket:

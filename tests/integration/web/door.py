@@ -134,7 +134,7 @@ class Door:
 
 
 class Watch:
-    """One open stream on a socket of its own; `status` is the answer's. Close it when done."""
+    """One open stream on a socket of its own; `status` is the answer's, `frames` its events as they come."""
 
     def __init__(self, door: Door, job_id: str, *, after: str = "", receive_bytes: int | None = None) -> None:
         self.socket = socket.socket()
@@ -148,7 +148,7 @@ class Watch:
         self._answer.begin()
         self.status = self._answer.status
         self.headers = {name.lower(): value for name, value in self._answer.getheaders()}
-        self._frames = parse(self._chunks())
+        self.frames = parse(self._chunks())
 
     def _chunks(self) -> Iterator[bytes]:
         while chunk := self._answer.read1(65536):
@@ -156,7 +156,7 @@ class Watch:
 
     def next(self) -> Frame:
         """Return the next event."""
-        return next(self._frames)
+        return next(self.frames)
 
     def until(self, event: str) -> list[Frame]:
         """Return the next events up to the first of this name."""
@@ -167,7 +167,7 @@ class Watch:
 
     def rest(self) -> list[Frame]:
         """Return the events up to the stream's end."""
-        return list(self._frames)
+        return list(self.frames)
 
     def blocks(self) -> Iterator[bytes]:
         """Yield raw blocks, comments too."""
