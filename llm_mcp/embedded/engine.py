@@ -59,6 +59,8 @@ def main(order: dict[str, Any]) -> None:
     """Load, say so, serve until standard input ends."""
     # Ctrl-C reaches the whole terminal group; the parent decides when this process ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # What the parent blocks for itself is inherited.
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     told = os.dup(1)
     os.dup2(2, 1)
     server = xllamacpp.Server(parameters(order))

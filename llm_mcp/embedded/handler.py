@@ -155,6 +155,7 @@ class ConnectionHandler(http.server.BaseHTTPRequestHandler):
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:  # noqa: ARG002 - the base class calls it so
         """Answer a request that could not be read, in plain text."""
         self.close_connection = True
+        self.request_version = self.protocol_version
         self._reply(code, f"{int(code)} {HTTPStatus(code).phrase}".encode(), _PLAIN)
 
     def version_string(self) -> str:
@@ -167,7 +168,9 @@ class ConnectionHandler(http.server.BaseHTTPRequestHandler):
 
 def _meant(host: str, origin: str | None) -> bool:
     """Return whether a request means this device: not a page of some website that a browser here is showing."""
-    return _local(host, any_address=True) and (origin is None or _local(origin.partition("://")[2]))
+    if origin is not None and not (origin.startswith(("http://", "https://")) and _local(origin.partition("://")[2])):
+        return False
+    return _local(host, any_address=True)
 
 
 def _local(authority: str, *, any_address: bool = False) -> bool:

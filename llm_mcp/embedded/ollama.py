@@ -31,6 +31,7 @@ from .state import running_url
 __all__ = ["command", "main", "running_url"]
 
 _CONTEXT = 2048
+_END = (signal.SIGTERM, signal.SIGINT)
 _log = logging.getLogger(__name__)
 
 
@@ -68,9 +69,8 @@ def _run(wanted: argparse.Namespace) -> int:
     if not files:
         raise SetupError("--model: nothing to serve; give at least one NAME=FILE.gguf")
     models = {name: CatalogModel(name, file) for name, file in files.items()}
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    # Blocked in every thread and waited for below: a handler could be called in a thread that does not wait.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _END)
     with state.claimed(wanted.data_dir):
         residents = Residents(models, wanted.context)
         try:
@@ -83,7 +83,7 @@ def _run(wanted: argparse.Namespace) -> int:
         try:
             state.write(wanted.data_dir, server.url)
             print(f"ready {server.url}", flush=True)
-            stop.wait()
+            signal.sigwait(_END)
         finally:
             # First of all, so that nobody is sent here any more.
             state.remove(wanted.data_dir)

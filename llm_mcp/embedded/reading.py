@@ -32,8 +32,8 @@ class Piece:
 class Done:
     """The end of the answer.
 
-    `reason` is Ollama's word, stop or length; counts in tokens, durations in ns; `tokens` are those written, None
-    where llama.cpp does not tell.
+    `reason` is Ollama's word, stop or length; counts in tokens, durations in ns; `tokens` are those written, as
+    far as llama.cpp tells.
     """
 
     reason: str
@@ -41,7 +41,7 @@ class Done:
     prompt_eval_duration: int
     eval_count: int
     eval_duration: int
-    tokens: list[int] | None
+    tokens: list[int]
 
 
 def events(runner: Runner, ask: Ask, call: Call) -> Generator[Piece | Done, None, None]:
@@ -88,7 +88,7 @@ def _read_chat(stream: Iterator[dict[str, Any]]) -> Iterator[Piece | Done]:
             if choice.get("finish_reason"):
                 yield Piece(tool_calls=[_tool_call(index, parts) for index, parts in sorted(calls.items())])
                 reason = "length" if choice["finish_reason"] == "length" else "stop"
-                yield _done(reason, event.get("timings") or {}, None)
+                yield _done(reason, event.get("timings") or {}, [])
                 return
     raise EngineGone(_FAILED + "unexpected EOF")
 
@@ -109,7 +109,7 @@ def _tool_call(index: int, parts: dict[str, str]) -> dict[str, Any]:
     return {"id": parts["id"], "function": function} if parts["id"] else {"function": function}
 
 
-def _done(reason: str, timings: dict[str, Any], tokens: list[int] | None) -> Done:
+def _done(reason: str, timings: dict[str, Any], tokens: list[int]) -> Done:
     return Done(
         reason,
         prompt_eval_count=timings.get("cache_n", 0) + timings.get("prompt_n", 0),

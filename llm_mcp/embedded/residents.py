@@ -19,7 +19,7 @@ from typing import Any
 
 from .call import Call, Cancelled
 from .catalog import CatalogModel, full_name
-from .runner import Runner
+from .runner import EngineGone, Runner
 from .wire import Refusal
 
 KEEP_ALIVE_S = 300.0
@@ -116,6 +116,10 @@ class Residents:
             runner = self._loaded(resident, context, call)
             resident.keep_s = KEEP_ALIVE_S if keep_s is None else keep_s
             yield Held(model, runner, max(1, time.perf_counter_ns() - began))
+        except EngineGone:
+            # It may be dead and not look it yet; the next one must not be given it.
+            self._unload(resident)
+            raise
         finally:
             self._give_back(resident)
 

@@ -152,8 +152,12 @@ def _figures(done: Done, *, silent: bool) -> dict[str, Any]:
 
 def _context(held: Held, ask: prompt.Ask, done: Done, text: list[str], *, silent: bool) -> list[int]:
     """Return the tokens of prompt and answer, for a next call to go on from."""
-    if ask.tokens is not None and done.tokens is not None:
-        return ask.tokens + ([] if silent else done.tokens)
+    if ask.tokens is not None:
+        if silent:
+            return ask.tokens
+        # Of a character that took several tokens only the last is told; then the text is read once more.
+        told = done.tokens if len(done.tokens) == done.eval_count else None
+        return ask.tokens + (held.runner.tokens("".join(text), special=False) if told is None else told)
     asked = held.runner.rendered(
         {name: ask.body[name] for name in ("messages", "chat_template_kwargs") if name in ask.body}
     )

@@ -117,7 +117,8 @@ def decode(raw: bytes, go_struct: str) -> dict[str, Any]:
 
 
 def _complaint(error: json.JSONDecodeError) -> str:
-    at = error.pos
+    # Of a bad escape Go names the letter, Python the backslash before it.
+    at = error.pos + error.msg.startswith("Invalid \\escape")
     if at >= len(error.doc.rstrip()) or error.msg.startswith("Unterminated string"):
         return "unexpected EOF"
     character = {"'": "\\'", '"': '"'}.get(error.doc[at]) or repr(error.doc[at])[1:-1]
