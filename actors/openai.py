@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from llm_mcp.kind_actor import actor
 from llm_mcp.execution import call
+from llm_mcp.kind_actor import actor
 from llm_mcp.payloads import Chat, Embed
 from llm_mcp.run import Run
 

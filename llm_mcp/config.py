@@ -41,7 +41,9 @@ def _env(*names: str) -> AliasChoices:
 class Settings(BaseSettings):
     """Everything that can be set; each field's description says its unit and meaning."""
 
-    model_config = SettingsConfigDict(env_file=".env", extra="ignore", populate_by_name=True, frozen=True)
+    model_config = SettingsConfigDict(
+        env_file=".env", env_ignore_empty=True, extra="ignore", populate_by_name=True, frozen=True
+    )
 
     # Where things are
     data_dir: Path = Field(default_factory=default_data_dir, validation_alias=_env("LLM_MCP_DATA_DIR"))

@@ -1,1 +1,4 @@
-"""unit: pure words. integration: one real Postgres. contract: real peers. acceptance: whole processes. bench: figures."""
+"""The tests by what they need.
+
+unit: pure words. integration: one real Postgres. contract: real peers. acceptance: whole processes. bench: figures.
+"""
