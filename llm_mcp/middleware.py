@@ -25,6 +25,8 @@ from .strictjson import dumps_lossy
 log = logging.getLogger(__name__)
 
 _MAX_ERROR_CHARS = 2000
+# A machine that does not answer is being started again: all tries within a second would find it away, s.
+_UNREACHABLE_S = 3.0
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 1.0
 
@@ -142,7 +144,7 @@ def _write(run: Run) -> None:
 def _retryable(error: BaseException) -> tuple[bool, float | None]:
     """Say whether another try may help, and after how many seconds at the least."""
     if isinstance(error, ProviderError):
-        return error.retryable, error.retry_after_s
+        return error.retryable, _UNREACHABLE_S if error.code == "unreachable" else error.retry_after_s
     return not isinstance(error, InvalidInput | SetupError), None
 
 
