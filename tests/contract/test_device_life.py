@@ -13,12 +13,13 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from llm_mcp.embedded import ollama
+from llm_mcp.embedded import ollama, state
 from tests.waiting import until
 
 from .device import LONG, SHORT, alive, ask, children, running, sent, streaming
@@ -61,6 +62,8 @@ def test_a_busy_device_is_found(tmp_path: Path) -> None:
 
 
 class _Stranger(http.server.BaseHTTPRequestHandler):
+    server_version, sys_version = "somebody", ""
+
     def do_HEAD(self) -> None:
         self.send_response(200)
         self.end_headers()
@@ -69,25 +72,43 @@ class _Stranger(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def test_what_is_not_the_device_is_not_taken_for_it(tmp_path: Path) -> None:
-    with http.server.HTTPServer(("127.0.0.1", 0), _Stranger) as stranger:
-        thread = threading.Thread(target=stranger.serve_forever, args=(0.01,))
+class _Impostor(_Stranger):
+    def version_string(self) -> str:
+        return state.signature(os.getpid())
+
+
+@contextlib.contextmanager
+def _served(handler: type[_Stranger]) -> Iterator[int]:
+    """Serve on a port of this machine, in this process."""
+    with http.server.HTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:
-            url, me = f"http://127.0.0.1:{stranger.server_port}", os.getpid()
-            texts = [json.dumps({"url": url, "pid": me}), json.dumps({"url": "http://127.0.0.1:1", "pid": me})]
-            texts += [
-                json.dumps({"url": place, "pid": me})
-                for place in ("http://10.255.255.1:80", "file:///x", "", "http://[")
-            ]
-            texts += [json.dumps({"url": url, "pid": pid}) for pid in (0, -1, 2**40, "1", None, True)]
-            texts += ["", "{", "[]", "null", "[" * 4000, '"a"', "{}"]
-            for text in texts:
-                (tmp_path / "ollama.json").write_text(text)
-                assert ollama.running_url(tmp_path) is None, text
+            yield server.server_port
         finally:
-            stranger.shutdown()
+            server.shutdown()
             thread.join()
+
+
+def test_only_this_machine_is_asked(tmp_path: Path) -> None:
+    """0.0.0.0 reaches the same port, and is no loopback address: what the file names is not trusted further."""
+    with _served(_Impostor) as port:
+        for host, found in (("127.0.0.1", True), ("0.0.0.0", False), ("localhost", False)):
+            url = f"http://{host}:{port}"
+            (tmp_path / "ollama.json").write_text(json.dumps({"url": url, "pid": os.getpid()}))
+            assert ollama.running_url(tmp_path) == (url if found else None)
+
+
+def test_what_is_not_the_device_is_not_taken_for_it(tmp_path: Path) -> None:
+    with _served(_Stranger) as port:
+        url, me = f"http://127.0.0.1:{port}", os.getpid()
+        states: list[Any] = [{"url": url, "pid": me}, {"url": "http://127.0.0.1:1", "pid": me}]
+        states += [{"url": place, "pid": me} for place in ("http://10.255.255.1:80", "file:///x", "", "http://[", 5)]
+        states += [{"url": url, "pid": pid} for pid in (0, -1, 2**40, "1", None, True)]
+        texts = [json.dumps(each) for each in states]
+        for text in (*texts, "", "{", "[]", "null", "[" * 4000, '"a"', "{}"):
+            (tmp_path / "ollama.json").write_text(text)
+            assert ollama.running_url(tmp_path) is None, text
 
 
 def test_two_data_directories_have_two_devices_and_one_has_one(tmp_path: Path) -> None:

@@ -100,6 +100,12 @@ OTHERS: list[tuple[str, Any, int, str]] = [
     ("/api/embed", {"model": "nope", "input": "a"}, 404, 'model "nope" not found, try pulling it first'),
     ("/api/embed", {"model": "tiny", "input": "a"}, 501, NO_VECTORS),
     ("/api/embed", {"model": "tiny-embed", "input": [1]}, 400, "invalid input type"),
+    (
+        "/api/embed",
+        {"model": "tiny-embed", "dimensions": True},
+        400,
+        STRUCT.format("bool", "EmbedRequest.dimensions", "int"),
+    ),
     ("/api/embed", {"model": "tiny-embed", "input": "a " * 3000, "truncate": False}, 400, TOO_LONG),
     ("/api/embeddings", {}, 400, "model is required"),
     ("/api/embeddings", {"model": "nope"}, 404, 'model "nope" not found, try pulling it first'),
@@ -197,7 +203,12 @@ def test_what_is_no_http_is_told_so_and_cut(device: Device, raw: bytes) -> None:
 def test_pages_of_websites_are_not_served(device: Device) -> None:
     """A page may point a name of its own at this machine, or post a form across origins; neither means us."""
     port = device.address[1]
-    for headers in ({"Host": f"evil.example:{port}"}, {"Origin": "https://evil.example"}, {"Origin": "null"}):
+    for headers in (
+        {"Host": f"evil.example:{port}"},
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://10.0.0.1"},
+    ):
         assert ask(device, "POST", "/api/generate", ASK, **headers).status == 403
     for headers in ({"Host": "localhost"}, {"Host": "192.168.1.5:1"}, {"Origin": "http://localhost:3000"}):
         assert ask(device, "GET", "/api/tags", **headers).status == 200

@@ -16,7 +16,7 @@ from llm_mcp.embedded import catalog
 from llm_mcp.embedded.catalog import ModelFile
 from tests.waiting import until
 
-from .device import LONG, SHORT, Device, ask, children, device, running, sent, streaming
+from .device import LONG, SHORT, Device, ask, children, device, processor_s, running, sent, streaming
 from .device_models import TINY, TINY_ONLY
 
 __all__ = ["device"]
@@ -136,7 +136,9 @@ def test_the_packaged_model_speaks_and_can_be_interrupted_while_it_reads(tmp_pat
         whole = ask(device, "POST", "/api/generate", {**book, "prompt": words}).json
         until(lambda: device.connections() == 0)
         with sent(device, "/api/generate", {**book, "prompt": f"again {words}"}):
-            until(lambda: device.connections() == 1)
+            (engine,) = children(device.process.pid)
+            busy = processor_s(engine)
+            until(lambda: processor_s(engine) > busy + 0.1)
         began = time.monotonic()
         assert ask(device, "POST", "/api/generate", {**book, "prompt": "hello"}).status == 200
         assert time.monotonic() - began < whole["prompt_eval_duration"] / 1e9 / 2
