@@ -117,7 +117,7 @@ class Residents:
             resident.keep_s = KEEP_ALIVE_S if keep_s is None else keep_s
             yield Held(model, runner, max(1, time.perf_counter_ns() - began))
         except EngineGone:
-            # It may be dead and not look it yet; the next one must not be given it.
+            # It did not load, or died and may not look it yet: the next one must not be given it.
             self._unload(resident)
             raise
         finally:
@@ -195,7 +195,9 @@ class Residents:
         except BaseException:
             self._free_place()
             raise
+        # Known before it is ready, so that `close` finds it.
         resident.runner, resident.wanted_context = runner, wanted
+        runner.await_ready()
         return runner
 
     def _unload(self, resident: _Resident) -> None:

@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from .call import Call
 from .catalog import CatalogModel
@@ -25,6 +25,7 @@ _ENGINE = Path(__file__).with_name("engine.py")
 _LOAD_S = 300.0
 _PAGE = 256  # llama.cpp rounds a context up to whole pages of this many tokens
 _MAX_LINE = 64 * 2**20
+_MAX_FOLDER = 70  # of the 104 bytes a socket's path may have on every system
 
 _log = logging.getLogger(__name__)
 
@@ -65,15 +66,16 @@ class _Connection(http.client.HTTPConnection):
 
 
 class Runner:
-    """One model in memory, as a child process. Used by one thread at a time: the one whose turn it is.
+    """One model in memory, as a child process. Used by one thread at a time, the one whose turn it is; but any may
+    `close` it.
 
-    Raises EngineGone when the model does not load. `context` is what was loaded, tokens.
+    The process is started at once and can be asked after `await_ready`. `context` is what it loads, tokens.
     """
 
     def __init__(self, model: CatalogModel, context: int) -> None:
         self.context = -(-context // _PAGE) * _PAGE
         # Only this user may enter the folder: the socket has no other lock.
-        self._folder = tempfile.mkdtemp(prefix="llm-mcp-")
+        self._folder = tempfile.mkdtemp(prefix="llm-mcp-", dir=_short_folder())
         self._socket = str(Path(self._folder, "llama.sock"))
         order = {
             "model": str(model.path.resolve()),
@@ -82,21 +84,34 @@ class Runner:
             "embedding": model.embedding,
             "mean": not model.header.pools,
         }
-        began = time.monotonic()
+        self._name = model.name
+        self._ready = False
+        # Without our own folder among those that modules are looked for in.
         self._process = subprocess.Popen(
-            [sys.executable, "-I", str(_ENGINE), json.dumps(order)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [sys.executable, "-P", str(_ENGINE), json.dumps(order)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
-        try:
-            self._await_ready()
-        except BaseException:
-            self.close()
-            raise
-        _log.info("loaded %s: %d tokens of context, %.2f s", model.name, self.context, time.monotonic() - began)
 
     @property
     def alive(self) -> bool:
-        """Whether the process still runs."""
-        return self._process.poll() is None
+        """Whether the model is loaded and its process still runs."""
+        return self._ready and self._process.poll() is None
+
+    def await_ready(self) -> None:
+        """Wait until the model is loaded. Raises EngineGone when it does not load."""
+        began = time.monotonic()
+        with selectors.DefaultSelector() as selector:
+            pipe = self._process.stdout
+            if pipe is not None:
+                selector.register(pipe, selectors.EVENT_READ)
+                if selector.select(_LOAD_S) and pipe.readline() == b"ready\n":
+                    self._ready = True
+                    took = time.monotonic() - began
+                    _log.info("loaded %s: %d tokens of context, %.2f s", self._name, self.context, took)
+                    return
+        self._process.kill()
+        code = self._process.wait()
+        how = f"signal: {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
+        raise EngineGone(f"llama-server process has terminated: {how}")
 
     def close(self) -> None:
         """End the process at once; its memory is free when this returns."""
@@ -155,15 +170,7 @@ class Runner:
         # A cut exchange may end as if it were complete.
         call.check()
 
-    def _await_ready(self) -> None:
-        pipe: IO[bytes] | None = self._process.stdout
-        deadline = time.monotonic() + _LOAD_S
-        with selectors.DefaultSelector() as selector:
-            if pipe is not None:
-                selector.register(pipe, selectors.EVENT_READ)
-            if pipe is not None and selector.select(deadline - time.monotonic()) and pipe.readline() == b"ready\n":
-                return
-        self._process.kill()
-        code = self._process.wait()
-        how = f"signal: {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
-        raise EngineGone(f"llama-server process has terminated: {how}")
+
+def _short_folder() -> str | None:
+    """Return where sockets go: the usual place, unless its path is too long for one."""
+    return None if len(tempfile.gettempdir()) <= _MAX_FOLDER else "/tmp"  # noqa: S108 - a private folder is made in it

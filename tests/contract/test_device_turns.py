@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from llm_mcp.embedded import catalog
 from llm_mcp.embedded.catalog import ModelFile
 from tests.waiting import until
 
-from .device import LONG, SHORT, Device, ask, children, device, processor_s, running, sent, streaming
+from .device import LONG, SHORT, Device, alive, ask, children, device, processor_s, running, sent, streaming
 from .device_models import TINY, TINY_ONLY
 
 __all__ = ["device"]
@@ -85,6 +86,29 @@ def test_a_model_is_not_unloaded_under_a_running_answer(device: Device) -> None:
         *_, last, _ = rest
         assert json.loads(last)["eval_count"] == 400
     until(lambda: "tiny:latest" not in device.loaded())
+
+
+def test_a_model_asked_for_by_many_at_once_is_loaded_once(tmp_path: Path) -> None:
+    with running(tmp_path, TINY_ONLY) as device, ThreadPoolExecutor(8) as pool:
+        for context in (256, 512, 256):
+            body = {**SHORT, "options": {"num_predict": 20, "num_ctx": context}}
+            asked = [pool.submit(ask, device, "POST", "/api/generate", body) for _ in range(8)]
+            engines = set()
+            while not all(one.done() for one in asked):
+                engines.update(children(device.process.pid))
+            assert [one.result().status for one in asked] == [200] * 8
+            # The one there was, and the one with the context asked for.
+            assert len(engines) <= 2
+            assert len(children(device.process.pid)) == 1
+
+
+def test_the_end_does_not_wait_for_a_model_that_loads(tmp_path: Path) -> None:
+    with running(tmp_path, TINY_ONLY) as device, sent(device, "/api/generate", SHORT):
+        (engine,) = until(lambda: children(device.process.pid))
+        os.kill(engine, signal.SIGSTOP)
+        device.process.send_signal(signal.SIGTERM)
+        assert device.process.wait(5) == 0
+        assert not alive(engine)
 
 
 def test_no_more_than_three_models_are_in_memory(device: Device) -> None:
