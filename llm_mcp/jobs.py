@@ -11,7 +11,10 @@ from uuid import UUID
 import uuid_utils.compat
 from psycopg import Connection
 
-from . import strictjson
+from . import (
+    payloads,  # noqa: F401 - registers the kinds we ship, so that every door knows their payloads
+    strictjson,
+)
 from .errors import Conflict, InvalidInput, TooLarge, WaitTimeout
 from .events import RESET, Cursor, Event
 from .job import Attempt, Job, Status, Submission

@@ -1,0 +1,97 @@
+"""A migrated database that the tests of one file share, emptied between them, and jobs in a wanted state.
+
+A file that uses it overrides `dsn`:
+
+@pytest.fixture(scope="module")
+def own(postgres: EmbeddedPostgres, template: str) -> Iterator[str]:
+    with shared_database(postgres, template) as dsn:
+        yield dsn
+
+@pytest.fixture
+def dsn(own: str) -> str:
+    return emptied(own)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg
+import uuid_utils.compat
+from psycopg.conninfo import make_conninfo
+
+from llm_mcp.embedded.postgres import EmbeddedPostgres
+from llm_mcp.job import Lease, Submission
+from llm_mcp.store import jobs
+from llm_mcp.store.pool import Connection, Database, connect
+
+
+@contextmanager
+def shared_database(server: EmbeddedPostgres, template: str) -> Iterator[str]:
+    """Make a copy of the migrated template, give its DSN, and drop it in the end."""
+    name = f"shared_{uuid4().hex[:16]}"
+    with psycopg.connect(server.dsn, autocommit=True) as admin:
+        admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        admin.execute(f"ALTER DATABASE {name} SET synchronous_commit = off")  # these tests crash no server
+    try:
+        yield make_conninfo(server.dsn, dbname=name)
+    finally:
+        with psycopg.connect(server.dsn, autocommit=True) as admin:
+            admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def emptied(dsn: str) -> str:
+    """Delete every row of ours and return the DSN."""
+    with connect(dsn) as conn:
+        empty(conn)
+    return dsn
+
+
+def empty(conn: Connection) -> None:
+    """Delete every row of ours."""
+    for table in ("job_events", "job_attempts", "jobs", "workers"):
+        conn.execute(f"DELETE FROM llm.{table}")
+
+
+def add(
+    db: Database, kind: str = "echo", payload: str = "{}", *, conn: psycopg.Connection[Any] | None = None, **more: Any
+) -> UUID:
+    """Submit one job; `more` are fields of its submission."""
+    submission = Submission(kind=kind, **{"max_attempts": 3, **more})
+    return jobs.submit(db, uuid_utils.compat.uuid7(), submission, payload=payload, queue="default", conn=conn)
+
+
+def claim(db: Database, worker_id: str = "w", *, n: int = 1, lease_s: float = 60.0, **more: Any) -> list[Lease]:
+    """Claim echo jobs."""
+    asked: dict[str, Any] = {"kinds": ["echo"], "ageing_s": 600.0, **more}
+    return jobs.claim(db, worker_id, uuid4(), n=n, lease_s=lease_s, **asked)
+
+
+def lease(db: Database, worker_id: str = "w", **more: Any) -> Lease:
+    """Submit one job and claim it; `more` are fields of its submission."""
+    job_id = add(db, **more)
+    (found,) = claim(db, worker_id)
+    assert found.job_id == job_id
+    return found
+
+
+def rewind(dsn: str, job_id: UUID, seconds: float = 3600.0) -> None:
+    """Let a running job's lease have ended so many seconds ago."""
+    with connect(dsn) as conn:
+        found = conn.execute(
+            "UPDATE llm.jobs SET lease_until = now() - make_interval(secs => %s) WHERE id = %s AND status = 'running'",
+            (seconds, job_id),
+        )
+        assert found.rowcount == 1
+
+
+def whole(dsn: str, job_id: UUID) -> dict[str, Any]:
+    """Return everything the tables say about a job: its row, its attempts and its events."""
+    with connect(dsn) as conn:
+        row = conn.execute("SELECT * FROM llm.jobs WHERE id = %s", (job_id,)).fetchone()
+        attempts = conn.execute("SELECT * FROM llm.job_attempts WHERE job_id = %s ORDER BY attempt", (job_id,))
+        found = conn.execute("SELECT * FROM llm.job_events WHERE job_id = %s ORDER BY attempt, seq", (job_id,))
+        return {"job": row, "attempts": attempts.fetchall(), "events": found.fetchall()}

@@ -1,0 +1,458 @@
+"""One write path, idempotent, joinable to the caller's transaction, and nothing poisonous gets in."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+from psycopg import IsolationLevel
+
+from llm_mcp.embedded.postgres import EmbeddedPostgres
+from llm_mcp.errors import Conflict, InvalidInput, KeyReused, NotFound, TooLarge, Unavailable
+from llm_mcp.job import Reason, Status, Submission
+from llm_mcp.jobs import Jobs
+from llm_mcp.runtime import Runtime
+from llm_mcp.store import jobs as verbs
+from llm_mcp.store.pool import Connection, Database, connect
+from tests.integration.rows import add, claim, emptied, lease, shared_database, whole
+from tests.waiting import until
+
+
+@pytest.fixture(scope="module")
+def own(postgres: EmbeddedPostgres, template: str) -> Iterator[str]:
+    with shared_database(postgres, template) as dsn:
+        yield dsn
+
+
+@pytest.fixture
+def dsn(own: str) -> str:
+    return emptied(own)
+
+
+@pytest.fixture
+def db(runtime: Runtime) -> Database:
+    return runtime.db
+
+
+@pytest.fixture
+def sql(dsn: str) -> Iterator[Connection]:
+    with connect(dsn) as conn:
+        yield conn
+
+
+def count(sql: Connection) -> int:
+    row = sql.execute("SELECT count(*) AS n FROM llm.jobs").fetchone()
+    assert row is not None
+    return int(row["n"])
+
+
+# — the row —
+
+
+def test_a_job_is_what_was_submitted(jobs: Jobs) -> None:
+    deadline = datetime.now(UTC) + timedelta(hours=1)
+    job_id = jobs.submit(
+        Submission(
+            kind="acme.any",
+            payload={"text": "Grüße, 世界 😀", "n": [1, 2.5, None, True]},
+            priority=-7,
+            source="test",
+            max_attempts=-1,
+            deadline_at=deadline,
+            delay_s=60.0,
+        )
+    )
+    job = jobs.get(job_id)
+    assert (job.kind, job.queue, job.status, job.reason) == ("acme.any", "default", Status.QUEUED, None)
+    assert job.payload == '{"text":"Grüße, 世界 😀","n":[1,2.5,null,true]}'
+    assert (job.priority, job.source, job.max_attempts, job.attempts) == (-7, "test", -1, 0)
+    assert job.deadline_at == deadline
+    assert timedelta(seconds=59) < job.run_at - job.queued_at < timedelta(seconds=61)
+    assert job_id.version == 7
+
+
+@pytest.mark.parametrize("payload", [None, [], "text", 0, False, {"a": None}])
+def test_a_payload_may_be_any_json(jobs: Jobs, payload: Any) -> None:
+    job = jobs.get(jobs.submit(Submission(kind="acme.any", payload=payload)))
+    assert job.payload is not None
+    assert json.loads(job.payload) == payload
+
+
+def test_ids_made_by_the_database_are_of_version_7_and_grow(sql: Connection) -> None:
+    made = [row["id"] for row in sql.execute("SELECT llm.new_id() AS id FROM generate_series(1, 200)")]
+    sql.execute("SELECT pg_sleep(0.002)")
+    later = sql.execute("SELECT llm.new_id() AS id").fetchone()
+    assert later is not None
+    assert {made_id.version for made_id in made} == {7}
+    assert {made_id.variant for made_id in made} == {later["id"].variant}
+    assert len(set(made)) == 200
+    assert later["id"] > max(made)
+    assert abs((later["id"].int >> 80) / 1000 - time.time()) < 60
+
+
+@pytest.mark.parametrize(
+    ("fields", "field", "code"),
+    [
+        ({"kind": " "}, "kind", "kind_required"),
+        ({"kind": "a\x00b"}, "kind", "invalid_kind"),
+        ({"priority": 2**31}, "priority", "invalid_input"),
+        ({"priority": True}, "priority", "invalid_input"),
+        ({"max_attempts": -(2**31) - 1}, "max_attempts", "invalid_input"),
+        ({"source": "x" * 201}, "source", "invalid_input"),
+        ({"source": "a\nb"}, "source", "invalid_input"),
+        ({"idempotency_key": ""}, "idempotency_key", "invalid_input"),
+        ({"idempotency_key": "k" * 256}, "idempotency_key", "invalid_input"),
+        ({"idempotency_key": "\ud800"}, "idempotency_key", "invalid_input"),
+        ({"delay_s": -1.0}, "delay_s", "invalid_input"),
+        ({"delay_s": float("inf")}, "delay_s", "invalid_input"),
+        ({"delay_s": float("nan")}, "delay_s", "invalid_input"),
+        ({"deadline_at": datetime(2030, 1, 1)}, "deadline_at", "invalid_deadline_at"),  # noqa: DTZ001 - naive on purpose
+        ({"deadline_at": datetime(9999, 12, 31, tzinfo=UTC)}, "deadline_at", "invalid_deadline_at"),
+        ({"deadline_at": datetime(1, 1, 1, tzinfo=UTC)}, "deadline_at", "invalid_deadline_at"),
+        ({"payload": {"a": [float("nan")]}}, "payload.a[0]", "invalid_json"),
+        ({"payload": {"a": "\x00"}}, "payload.a", "invalid_json"),
+        ({"payload": {"a": object()}}, "payload.a", "invalid_json"),
+        ({"kind": "ollama.generate", "payload": {"prompt": 5}}, "payload.prompt", "invalid_payload"),
+    ],
+)
+def test_what_must_not_become_a_row_is_refused_by_its_field(
+    jobs: Jobs, sql: Connection, fields: dict[str, Any], field: str, code: str
+) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        jobs.submit(Submission(**{"kind": "acme.any", **fields}))
+    assert (caught.value.field, caught.value.code) == (field, code)
+    assert count(sql) == 0
+
+
+def test_the_limit_is_the_settings_and_counts_bytes(runtime: Runtime, jobs: Jobs) -> None:
+    limit = runtime.settings.max_body_bytes
+    jobs.submit(Submission(kind="acme.any", payload="x" * (limit - 2)))
+    with pytest.raises(TooLarge, match=f"the limit is {limit}"):
+        jobs.submit(Submission(kind="acme.any", payload="é" * (limit // 2)))
+
+
+def test_zero_tries_means_what_the_kind_says(jobs: Jobs) -> None:
+    assert jobs.get(jobs.submit(Submission(kind="acme.any"))).max_attempts == 3
+    assert jobs.get(jobs.submit(Submission(kind="acme.any", max_attempts=1))).max_attempts == 1
+
+
+# — the same request again —
+
+
+def test_the_same_key_returns_the_first_job_as_it_was(jobs: Jobs, sql: Connection) -> None:
+    first = jobs.submit(Submission(kind="acme.any", payload={"n": 1}, priority=5, idempotency_key="k"))
+    again = jobs.submit(
+        Submission(
+            kind="acme.any",
+            payload={"n": 1},
+            priority=9,
+            source="other",
+            delay_s=5,
+            max_attempts=1,
+            idempotency_key="k",
+        )
+    )
+    assert again == first
+    assert count(sql) == 1
+    assert jobs.get(first).priority == 5
+
+
+@pytest.mark.parametrize("other", [{"payload": {"n": 2}}, {"kind": "acme.other"}, {"payload": {"n": 1, "m": 1}}])
+def test_the_same_key_for_another_request_is_refused(jobs: Jobs, sql: Connection, other: dict[str, Any]) -> None:
+    request: dict[str, Any] = {"kind": "acme.any", "payload": {"n": 1}, "idempotency_key": "k"}
+    jobs.submit(Submission(**request))
+    with pytest.raises(KeyReused) as caught:
+        jobs.submit(Submission(**{**request, **other}))
+    assert caught.value.code == "idempotency_key_reused"
+    assert count(sql) == 1
+
+
+def test_a_key_names_its_job_also_when_that_is_finished(db: Database, jobs: Jobs) -> None:
+    first = jobs.submit(Submission(kind="echo", idempotency_key="k"))
+    (held,) = claim(db)
+    verbs.complete(db, first, held.token, result="{}")
+    assert jobs.submit(Submission(kind="echo", idempotency_key="k")) == first
+
+
+def test_a_repeated_statement_writes_one_row(db: Database, sql: Connection) -> None:
+    job_id = uuid4()
+    for _ in range(3):
+        assert verbs.submit(db, job_id, Submission(kind="echo"), payload="{}", queue="default") == job_id
+    assert count(sql) == 1
+    with pytest.raises(KeyReused):
+        verbs.submit(db, job_id, Submission(kind="echo"), payload="[]", queue="default")
+
+
+def test_twenty_threads_with_one_key_make_one_job(jobs: Jobs, sql: Connection) -> None:
+    together = threading.Barrier(20)
+
+    def submit(turn: int) -> UUID:
+        together.wait(10)
+        return jobs.submit(Submission(kind="acme.any", payload={"n": 1}, idempotency_key=f"k{turn}"))
+
+    with ThreadPoolExecutor(20) as pool:
+        for turn in range(5):
+            assert len(set(pool.map(submit, [turn] * 20))) == 1
+    assert count(sql) == 5
+
+
+def test_a_key_that_was_pruned_is_free_again(db: Database, jobs: Jobs, sql: Connection) -> None:
+    first = jobs.submit(Submission(kind="acme.any", payload={"n": 1}, idempotency_key="k"))
+    jobs.cancel(first)
+    assert verbs.prune(db, days=0) == 1
+    assert jobs.submit(Submission(kind="acme.any", payload={"n": 2}, idempotency_key="k")) != first
+
+
+def test_a_key_deleted_between_the_two_looks_is_tried_again(db: Database, sql: Connection, dsn: str) -> None:
+    """The insert meets a row that is gone when it is looked at: neither an error nor a job that does not exist."""
+    first = add(db, idempotency_key="k")
+    with psycopg.connect(dsn) as remover:
+        remover.execute("DELETE FROM llm.jobs WHERE id = %s", (first,))
+        with ThreadPoolExecutor(1) as pool:
+            second = pool.submit(add, db, payload="[2]", idempotency_key="k")
+            until(lambda: _waiting(sql))
+            remover.commit()
+            assert second.result(10) != first
+    assert count(sql) == 1
+
+
+# — in the caller's transaction —
+
+
+def test_a_job_joins_the_callers_transaction(db: Database, jobs: Jobs, dsn: str) -> None:
+    with psycopg.connect(dsn) as conn:
+        kept = jobs.submit(Submission(kind="echo"), conn=conn)
+        with pytest.raises(NotFound):
+            jobs.get(kept)
+        assert claim(db) == []
+        conn.commit()
+        assert jobs.get(kept).status is Status.QUEUED
+        dropped = jobs.submit(Submission(kind="echo"), conn=conn)
+        conn.rollback()
+    with pytest.raises(NotFound):
+        jobs.get(dropped)
+
+
+def test_a_refusal_leaves_the_rest_of_the_transaction_to_its_owner(jobs: Jobs, dsn: str) -> None:
+    with psycopg.connect(dsn) as conn:
+        with pytest.raises(InvalidInput):
+            jobs.submit(Submission(kind=""), conn=conn)  # refused before any SQL: the transaction is whole
+        jobs.submit(Submission(kind="echo", idempotency_key="k"), conn=conn)
+        with pytest.raises(KeyReused), conn.transaction():
+            jobs.submit(Submission(kind="echo", payload=[1], idempotency_key="k"), conn=conn)
+        after = jobs.submit(Submission(kind="echo"), conn=conn)
+        conn.commit()
+    assert jobs.get(after).status is Status.QUEUED
+
+
+def _waiting(sql: Connection) -> int:
+    return sql.execute("SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock'").rowcount
+
+
+@pytest.mark.parametrize("commits", [True, False])
+def test_a_key_that_another_open_transaction_used_is_waited_for(
+    jobs: Jobs, sql: Connection, dsn: str, commits: bool
+) -> None:
+    request = Submission(kind="acme.any", payload={"n": 1}, idempotency_key="k")
+    with psycopg.connect(dsn) as conn, ThreadPoolExecutor(1) as pool:
+        first = jobs.submit(request, conn=conn)
+        second = pool.submit(jobs.submit, request)
+        until(lambda: _waiting(sql))
+        (conn.commit if commits else conn.rollback)()
+        assert (second.result(10) == first) is commits
+    assert count(sql) == 1
+
+
+def test_a_key_used_behind_a_repeatable_reads_back_is_a_serialization_failure(jobs: Jobs, dsn: str) -> None:
+    """The first job cannot be seen from that snapshot: the owner of the transaction repeats it, as it always must."""
+    request = Submission(kind="acme.any", payload={"n": 1}, idempotency_key="k")
+    with psycopg.connect(dsn) as conn:
+        conn.isolation_level = IsolationLevel.REPEATABLE_READ
+        conn.execute("SELECT 1")
+        first = jobs.submit(request)
+        with pytest.raises(psycopg.errors.SerializationFailure):
+            jobs.submit(request, conn=conn)
+        conn.rollback()
+        assert jobs.submit(request, conn=conn) == first
+
+
+# — plain SQL —
+
+
+def test_plain_sql_submits_with_defaults_and_is_picked_up(db: Database, sql: Connection, jobs: Jobs) -> None:
+    row = sql.execute("""SELECT llm.submit('echo', '{"text": "hi"}') AS id""").fetchone()
+    assert row is not None
+    job = jobs.get(row["id"])
+    assert (job.status, job.source, job.max_attempts, job.priority) == (Status.QUEUED, "sql", 3, 0)
+    (held,) = claim(db)
+    assert held.job_id == row["id"]
+
+
+def test_plain_sql_names_every_parameter(sql: Connection, jobs: Jobs) -> None:
+    row = sql.execute(
+        """SELECT llm.submit(kind => 'echo', payload => '[1]', priority => 3, source => 's', max_attempts => 0,
+                             deadline_at => now() + interval '1 h', delay_s => 5, queue => 'q',
+                             idempotency_key => 'k', id => '01890000-0000-7000-8000-000000000001') AS id"""
+    ).fetchone()
+    assert row is not None
+    job = jobs.get(UUID("01890000-0000-7000-8000-000000000001"))
+    assert (job.payload, job.priority, job.max_attempts, job.queue) == ("[1]", 3, 3, "q")
+    again = sql.execute("SELECT llm.submit('echo', '[1]', idempotency_key => 'k') AS id").fetchone()
+    assert again == row
+    with pytest.raises(psycopg.Error, match="this key was used for another request") as caught:
+        sql.execute("SELECT llm.submit('echo', '[2]', idempotency_key => 'k')")
+    assert caught.value.sqlstate == "LM422"
+
+
+@pytest.mark.parametrize(
+    ("call", "column", "says"),
+    [
+        ("NULL", "kind", "kind: must not be blank"),
+        ("E' \\t'", "kind", "kind: must not be blank"),
+        ("repeat('x', 201)", "kind", "kind: is longer than 200 characters"),
+        ("'echo', source => repeat('x', 201)", "source", "source: is longer than 200"),
+        ("'echo', idempotency_key => ''", "idempotency_key", "idempotency_key: must be 1 to 255 characters"),
+        ("'echo', deadline_at => 'infinity'", "deadline_at", "deadline_at: must be between 1970 and"),
+        ("'echo', deadline_at => '-infinity'", "deadline_at", "deadline_at: must be between 1970 and"),
+        ("'echo', deadline_at => '10000-01-01'", "deadline_at", "deadline_at: must be between 1970 and"),
+        ("'echo', deadline_at => '0044-03-15 BC'", "deadline_at", "deadline_at: must be between 1970 and"),
+        ("'echo', delay_s => 'NaN'", "delay_s", "delay_s: must be between 0 and"),
+        ("'echo', delay_s => 'Infinity'", "delay_s", "delay_s: must be between 0 and"),
+        ("'echo', delay_s => -1", "delay_s", "delay_s: must be between 0 and"),
+        (r"""'echo', '{"a": "\u0000"}'""", "payload", r"payload: U\+0000 is not allowed in text"),
+        (r"""'echo', '{"a": "\ud800"}'""", "payload", "payload: half a character"),
+        (r"""'echo', '{"\udfff": 1}'""", "payload", "payload: half a character"),
+        ("""'echo', '{"a": 1e400}'""", "payload", "payload: number out of range"),
+        ("""'echo', '{"a": -1e131071}'""", "payload", "payload: number out of range"),
+        ("""'echo', '{"a": 1e999999}'""", "payload", "payload: number out of range"),
+        ("'echo', (repeat('[', 64) || '1' || repeat(']', 64))::json", "payload", "payload: nested deeper than 64"),
+        ("'echo', (repeat('[', 5000) || repeat(']', 5000))::json", "payload", "payload: nested deeper than 64"),
+        ("'echo', to_json(repeat('x', 16 * 1024 * 1024))", "payload", "payload: over 16 MiB"),
+    ],
+)
+def test_plain_sql_is_refused_in_clear_words(sql: Connection, call: str, column: str, says: str) -> None:
+    with pytest.raises(psycopg.Error, match=says) as caught:
+        sql.execute(f"SELECT llm.submit({call})")
+    assert caught.value.diag.column_name == column
+    assert caught.value.sqlstate == ("LM413" if "MiB" in says else "LM400")
+    assert count(sql) == 0
+
+
+def test_plain_sql_at_the_edges_of_what_is_let_in(sql: Connection) -> None:
+    sql.execute("SELECT llm.submit('echo', (repeat('[', 64) || repeat(']', 64))::json)")
+    sql.execute("""SELECT llm.submit('echo', '{"a": 1.6e308, "b": "\\ud83d\\ude00", "c": "\\\\u0000"}')""")
+    assert count(sql) == 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["deadline_at = 'infinity'", "deadline_at = '-infinity'", "run_at = 'infinity'", "run_at = '10000-01-01'"],
+)
+def test_no_instant_that_would_break_a_list_can_be_stored(db: Database, sql: Connection, change: str) -> None:
+    job_id = add(db)
+    with pytest.raises(psycopg.errors.CheckViolation):
+        sql.execute(f"UPDATE llm.jobs SET {change} WHERE id = %s", (job_id,))
+
+
+# — cancel, and a database that is away —
+
+
+def test_cancel_in_every_status(db: Database, jobs: Jobs, dsn: str) -> None:
+    queued = add(db)
+    assert jobs.cancel(queued).reason is Reason.CANCELLED
+    held = lease(db)
+    job = jobs.cancel(held.job_id)
+    assert (job.status, job.reason, job.error, job.lease_until) == (Status.ERROR, Reason.CANCELLED, "cancelled", None)
+    (attempt,) = jobs.attempts(held.job_id)
+    assert (attempt.status, attempt.reason) == ("error", "cancelled")
+    for finished in (queued, held.job_id):
+        before = whole(dsn, finished)
+        with pytest.raises(Conflict) as caught:
+            jobs.cancel(finished)
+        assert caught.value.code == "already_finished"
+        assert whole(dsn, finished) == before
+    with pytest.raises(NotFound):
+        jobs.cancel(uuid4())
+
+
+def test_no_database_is_told_within_seconds() -> None:
+    db = Database("postgresql://nobody@127.0.0.1:1/nothing")
+    began_at = time.monotonic()
+    with pytest.raises(Unavailable):
+        add(db)
+    assert time.monotonic() - began_at < 5
+    db.close()
+
+
+def test_no_schema_is_told_with_the_cure(empty_dsn: str) -> None:
+    db = Database(empty_dsn)
+    with pytest.raises(Unavailable, match="llm-mcp migrate"):
+        add(db)
+    with pytest.raises(Unavailable, match="llm-mcp migrate"):
+        claim(db)
+    db.close()
+
+
+# — lists —
+
+
+def test_a_list_pages_through_everything_once(db: Database, jobs: Jobs) -> None:
+    ids = [add(db, kind=f"k{n % 2}", source=f"s{n % 3}") for n in range(12)]
+    seen: list[UUID] = []
+    while page := jobs.page(limit=5, before=seen[-1] if seen else None):
+        seen += [job.id for job in page]
+    assert seen == sorted(ids, reverse=True)
+    assert {job.id for job in jobs.page(kind="k1", source="s1")} == {ids[n] for n in range(12) if n % 6 == 1}
+    assert all(job.payload is None for job in jobs.page())
+
+
+@pytest.mark.parametrize("status", list(Status))
+def test_a_list_by_status(db: Database, jobs: Jobs, status: Status) -> None:
+    by_status = {Status.DONE: lease(db).job_id, Status.ERROR: add(db)}
+    verbs.complete(db, by_status[Status.DONE], token_of(jobs, db, by_status[Status.DONE]), result="{}")
+    jobs.cancel(by_status[Status.ERROR])
+    by_status[Status.RUNNING] = lease(db).job_id
+    by_status[Status.QUEUED] = add(db)
+    assert [job.id for job in jobs.page(status=status)] == [by_status[status]]
+
+
+def token_of(jobs: Jobs, db: Database, job_id: UUID) -> int:
+    with connect(db.dsn) as conn:
+        row = conn.execute("SELECT lease_token FROM llm.jobs WHERE id = %s", (job_id,)).fetchone()
+        assert row is not None
+        return int(row["lease_token"])
+
+
+@pytest.mark.parametrize("bad", ["a\x00b", "\ud800"])
+def test_a_filter_that_no_row_could_match_is_refused_not_a_crash(jobs: Jobs, bad: str) -> None:
+    with pytest.raises(InvalidInput):
+        jobs.page(kind=bad)
+
+
+def test_whether_anybody_takes_a_kind(db: Database, jobs: Jobs) -> None:
+    from llm_mcp.store import workers
+
+    lonely, other = add(db, kind="lonely"), add(db, kind="echo")
+    assert not jobs.get(lonely).served
+    assert jobs.unserved() == {"lonely": 1, "echo": 1}
+    seen = {"name": "n", "host": "h", "pid": 1, "version": "v", "threads": 1, "running": 0}
+    workers.seen(db, "w1", kinds=["echo"], **seen)  # type: ignore[arg-type] # one dict of mixed values
+    assert jobs.unserved() == {"lonely": 1}
+    assert jobs.get(other).served
+    workers.seen(db, "w2", kinds=[], **seen)  # type: ignore[arg-type] # as above; no kinds: every kind
+    assert jobs.unserved() == {}
+    assert jobs.get(lonely).served
+    workers.stopped(db, "w2")
+    assert jobs.unserved() == {"lonely": 1}
+    with connect(db.dsn) as conn:
+        conn.execute("UPDATE llm.workers SET seen_at = now() - interval '2 min'")
+    assert jobs.unserved() == {"lonely": 1, "echo": 1}
+    assert jobs.workers() == []
