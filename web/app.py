@@ -11,16 +11,13 @@ from llm_mcp.runtime import Runtime
 from . import errors, health, jobs, stream
 from .streams import Streams
 
-# The models of the shipped kinds' payloads; their actors are the workers' affair.
-_SHIPPED_KINDS = "llm_mcp.payloads"
-
 
 def create_app(runtime: Runtime) -> Flask:
     """Return the application over `runtime`; nothing connects before the first request.
 
     Raises SetupError when a module of the user's own kinds cannot be imported.
     """
-    load_modules([_SHIPPED_KINDS, *runtime.settings.user_modules()])
+    load_modules(runtime.settings.user_modules())
     app = Flask("llm_mcp.web", static_folder=None)
     # One more than the limit, for Werkzeug just stops reading at its own: what is over ours has to show.
     app.config["MAX_CONTENT_LENGTH"] = runtime.settings.max_body_bytes + 1

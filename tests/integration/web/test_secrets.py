@@ -95,15 +95,18 @@ def test_a_canary_is_seen_by_nobody(
     assert door.call("GET", f"/v1/jobs?source={CANARY}")[0] == 200
     assert door.call("POST", f"/v1/jobs/{job_id}/cancel", job(CANARY))[0] == 409
 
-    # And what nobody foresaw: a database of another version.
+    # And what nobody foresaw: an error that quotes what was sent.
     with psycopg.connect(dsn, autocommit=True) as conn:
-        conn.execute("ALTER TABLE llm.jobs RENAME COLUMN payload TO payload_of_tomorrow")
+        conn.execute(
+            "CREATE FUNCTION llm.quote() RETURNS trigger LANGUAGE plpgsql AS"
+            " $$ BEGIN RAISE EXCEPTION 'cannot take %', NEW.payload; END $$"
+        )
+        conn.execute("CREATE TRIGGER quote BEFORE INSERT ON llm.jobs FOR EACH ROW EXECUTE FUNCTION llm.quote()")
         status, error = door.call("POST", "/v1/jobs", job({"prompt": CANARY}))
-        conn.execute("ALTER TABLE llm.jobs RENAME COLUMN payload_of_tomorrow TO payload")
+        conn.execute("DROP FUNCTION llm.quote() CASCADE")
     assert (status, error) == (500, {"error": "internal_error", "message": "internal error"})
     door.terminate()
     assert "request failed" in door.log
-    assert "UndefinedColumn" in door.log
+    assert "RaiseException" in door.log
     assert "canary" not in door.log
-    assert CANARY not in door.log
     assert NUMBER not in door.log
