@@ -43,6 +43,7 @@ def served(command: list[str]) -> Iterator[Server]:
         try:
             assert process.stdout is not None
             ready = next((line for line in process.stdout if line.startswith("ready ")), None)
+            alarm.cancel()
             assert ready is not None, f"{command[1:4]} did not start"
             yield Server(process, ready.split()[1])
         finally:
