@@ -12,7 +12,8 @@ from pathlib import Path
 
 from . import schema
 from .config import Settings, installed_version
-from .embedded import catalog, cluster, ollama, postgres
+from .embedded import cluster, ollama, postgres
+from .embedded.device import catalog
 from .errors import LlmMcpError
 from .jobs import Jobs
 from .runtime import LOCAL_OLLAMA, Runtime, serves_models

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -111,7 +111,7 @@ class Jobs:
 
     def follow(
         self, job_id: UUID, after: Cursor | None = None, *, quiet_s: float = 15.0
-    ) -> Iterator[Job | Event | None]:
+    ) -> Generator[Job | Event | None, None, None]:
         """Yield a job's life as it happens, from the place `after` on, until it is finished.
 
         Items: a Job at once and at every change of status (the finished one last, after all its events); an Event for

@@ -18,8 +18,9 @@ from dataclasses import dataclass, field
 from . import config, schema
 from .child import Child
 from .config import Settings
-from .embedded import catalog, ollama
+from .embedded import ollama
 from .embedded.cluster import make_folder
+from .embedded.device import catalog
 from .embedded.postgres import EmbeddedPostgres
 from .errors import SetupError
 from .runtime import LOCAL_OLLAMA, Runtime, serves_models

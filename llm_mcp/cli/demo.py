@@ -22,7 +22,7 @@ from rich.text import Text
 from llm_mcp import config
 from llm_mcp.child import Child
 from llm_mcp.config import Settings
-from llm_mcp.embedded import catalog
+from llm_mcp.embedded.device import catalog
 from llm_mcp.errors import SetupError
 from llm_mcp.events import DELTA, Event
 from llm_mcp.http import Wire

@@ -22,11 +22,11 @@ from typing import NoReturn
 
 from llm_mcp.errors import SetupError
 
-from . import state
-from .catalog import CatalogModel, ModelFile, as_arguments, parse_models
-from .residents import Residents
-from .server import DeviceServer
-from .state import running_url
+from .device import state
+from .device.catalog import CatalogModel, ModelFile, as_arguments, parse_models
+from .device.residents import Residents
+from .device.server import DeviceServer
+from .device.state import running_url
 
 __all__ = ["command", "main", "running_url"]
 

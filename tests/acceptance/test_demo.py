@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from llm_mcp.embedded import catalog
+from llm_mcp.embedded.device import catalog
 from tests.acceptance.running import COMMAND, Scratch, wait_gone
 
 

@@ -167,7 +167,10 @@ def test_everyone_finds_their_own(elsewhere: Path, tmp_path: Path) -> None:
 
 def test_every_module_imports_with_what_we_ask_for(elsewhere: Path, tmp_path: Path) -> None:
     # The child that the embedded device starts; it is there with llm-mcp[local].
-    assert run(elsewhere / "python", "-c", IMPORT_ALL, cwd=tmp_path, env=ENV) == "llm_mcp.embedded.engine xllamacpp\n"
+    assert (
+        run(elsewhere / "python", "-c", IMPORT_ALL, cwd=tmp_path, env=ENV)
+        == "llm_mcp.embedded.device.engine xllamacpp\n"
+    )
 
 
 def test_the_command_is_there(elsewhere: Path, tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from llm_mcp import config
-from llm_mcp.embedded import catalog
 from llm_mcp.embedded.cluster import packaged_binaries
+from llm_mcp.embedded.device import catalog
 from tests.acceptance.running import Scratch, Up
 
 pytestmark = pytest.mark.skipif(

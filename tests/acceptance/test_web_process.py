@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import os
 import signal
 import socket
@@ -112,6 +113,8 @@ def test_a_serving_process_that_dies_is_replaced(open_door: OpenDoor) -> None:
     assert door.call("GET", "/health")[0] == 200
     door.terminate()
     assert door.out.read() == b""  # it said `ready` once, whoever booted since
+    lines = [json.loads(line) for line in door.log.splitlines()]  # the server's own words have our form too
+    assert sum("SIGKILL" in line["event"] for line in lines) == 2
 
 
 def test_nothing_is_left_of_a_master_that_is_killed(open_door: OpenDoor) -> None:

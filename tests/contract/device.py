@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from llm_mcp.embedded import ollama
-from llm_mcp.embedded.catalog import ModelFile
+from llm_mcp.embedded.device.catalog import ModelFile
 
 from .device_models import TINY, TINY_EMBED, write_talkers
 

@@ -7,7 +7,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from llm_mcp.embedded.catalog import ModelFile
+from llm_mcp.embedded.device.catalog import ModelFile
 
 MODELS = Path(__file__).parents[1] / "gguf"
 TINY = MODELS / "tiny.gguf"

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from llm_mcp.embedded import ollama as device
-from llm_mcp.embedded.catalog import ModelFile
+from llm_mcp.embedded.device.catalog import ModelFile
 
 MODELS = Path(__file__).parents[1] / "gguf"
 _START_S = 30.0

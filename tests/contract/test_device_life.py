@@ -19,7 +19,8 @@ from typing import Any
 
 import pytest
 
-from llm_mcp.embedded import ollama, state
+from llm_mcp.embedded import ollama
+from llm_mcp.embedded.device import state
 from tests.waiting import until
 
 from .device import LONG, SHORT, alive, ask, children, running, sent, streaming

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from llm_mcp.embedded import catalog
-from llm_mcp.embedded.catalog import ModelFile
+from llm_mcp.embedded.device import catalog
+from llm_mcp.embedded.device.catalog import ModelFile
 from tests.waiting import until
 
 from .device import LONG, SHORT, Device, alive, ask, children, device, processor_s, running, sent, streaming

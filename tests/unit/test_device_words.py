@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_mcp.embedded import gotemplate, grammar, options
-from llm_mcp.embedded.duration import keep_alive, seconds
-from llm_mcp.embedded.wire import Refusal
+from llm_mcp.embedded.device import gotemplate, grammar, options
+from llm_mcp.embedded.device.duration import keep_alive, seconds
+from llm_mcp.embedded.device.wire import Refusal
 
 T = TypeVar("T")
 JSON = st.recursive(

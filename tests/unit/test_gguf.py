@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from llm_mcp.embedded import catalog, gguf
-from llm_mcp.embedded.catalog import CatalogModel, ModelFile
+from llm_mcp.embedded.device import catalog, gguf
+from llm_mcp.embedded.device.catalog import CatalogModel, ModelFile
 from llm_mcp.errors import SetupError
 
 MODELS = Path(__file__).parents[1] / "gguf"
