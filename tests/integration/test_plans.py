@@ -1,0 +1,265 @@
+"""Every statement stands on the migrated schema, and none reads a table from end to end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.rows import dict_row
+
+from llm_mcp.embedded.postgres import EmbeddedPostgres
+from llm_mcp.store.pool import Connection
+from llm_mcp.store.sql import statements
+from tests.integration.rows import shared_database
+
+ROWS = 50_000
+KINDS = ["echo", "ollama.chat", "ollama.embed", "ollama.generate", "openai.chat", "openai.embed", "openrouter.chat"]
+_ID = UUID("01890000-0000-7000-8000-000000000001")
+# For every statement the values our code sends, as to their types.
+VALUES: dict[str, dict[str, Any]] = {
+    "submit": {
+        "id": _ID,
+        "kind": "echo",
+        "payload": "{}",
+        "priority": 0,
+        "source": "",
+        "max_attempts": 3,
+        "deadline_at": datetime(2040, 1, 1, tzinfo=UTC),
+        "delay_s": 0.0,
+        "queue": "default",
+        "idempotency_key": "k",
+    },
+    "claim": {"kinds": KINDS, "n": 8, "ageing_s": 600.0, "lease_s": 30.0, "worker_id": "w", "claim_id": _ID},
+    "claimed": {"worker_id": "w", "claim_id": _ID},
+    "heartbeat": {"job_ids": [_ID], "tokens": [1], "lease_s": 30.0},
+    "complete": {"job_id": _ID, "token": 1, "result": "{}", "metrics": "{}"},
+    "fail": {"job_id": _ID, "token": 1, "error": "e", "retryable": True, "delay_s": 1.5, "metrics": "{}"},
+    "verdict": {"job_id": _ID, "token": 1},
+    "release": {"job_ids": [_ID], "tokens": [1]},
+    "cancel": {"job_id": _ID},
+    "reap": {"n": 100, "max_crashes": 3, "longest_lease_s": 3600.0},
+    "expire": {"n": 100},
+    "prune": {"days": 7, "n": 1000},
+    "status": {"job_id": _ID},
+    "job": {"job_id": _ID},
+    "attempts": {"job_id": _ID},
+    "jobs": {"before": _ID, "status": "running", "kind": "echo", "source": "s", "n": 50},
+    "unserved": {},
+    "append": {"job_id": _ID, "token": 1, "seqs": [1], "types": ["delta"], "data": ["{}"]},
+    "follow": {"job_id": _ID, "attempt": 1, "seq": 2, "n": 500},
+    "add_event_days": {"ahead": 7},
+    "drop_event_days": {"days": 7},
+    "worker_seen": {
+        "id": "w",
+        "name": "",
+        "host": "",
+        "pid": 1,
+        "version": "",
+        "kinds": KINDS,
+        "threads": 1,
+        "running": 0,
+    },
+    "worker_stopped": {"id": "w"},
+    "workers": {"within_s": 60.0},
+    "forget_workers": {},
+    "health": {},
+}
+# Small tables, and those a full count of which is the question.
+MAY_BE_READ_WHOLE = {"workers", "schema_migrations"}
+
+
+@pytest.fixture(scope="module")
+def full(postgres: EmbeddedPostgres, template: str) -> Iterator[Connection]:
+    """A database with a long history, a long queue, some work in progress and its streams."""
+    with (
+        shared_database(postgres, template) as dsn,
+        psycopg.connect(dsn, autocommit=True, row_factory=dict_row) as conn,
+    ):
+        conn.execute(
+            "INSERT INTO llm.jobs (id, kind, status, result, attempts, begun_at, queued_at, run_at, finished_at)"
+            " SELECT llm.new_id(), 'echo', 'done', '{}', 1, now(), t, t, t FROM generate_series(1, %s) n,"
+            " LATERAL (SELECT now() - n * interval '10 s') AS x (t)",
+            (ROWS,),
+        )
+        conn.execute(
+            "INSERT INTO llm.jobs (id, kind, priority)"
+            " SELECT llm.new_id(), 'echo', n %% 5 FROM generate_series(1, %s) n",
+            (ROWS,),
+        )
+        conn.execute(
+            "WITH few AS (SELECT id FROM llm.jobs WHERE status = 'queued' LIMIT 50)"
+            " UPDATE llm.jobs j SET status = 'running', attempts = 1, begun_at = now(), worker_id = 'w',"
+            " lease_token = nextval('llm.lease_tokens'), lease_until = now() + interval '1 min'"
+            " FROM few WHERE j.id = few.id"
+        )
+        conn.execute(
+            "UPDATE llm.jobs SET deadline_at = now() + interval '1 h' WHERE status = 'queued' AND priority = 1"
+        )
+        conn.execute(
+            "INSERT INTO llm.job_attempts (job_id, attempt, lease_token, worker_id, status, finished_at)"
+            " SELECT id, 1, coalesce(lease_token, 0), 'w', CASE WHEN status = 'done' THEN status ELSE 'running' END,"
+            " finished_at FROM llm.jobs WHERE attempts = 1"
+        )
+        conn.execute(
+            "INSERT INTO llm.job_events (job_id, attempt, seq, begun_at, type, data)"
+            " SELECT id, 1, n, begun_at, 'delta', '{}' FROM llm.jobs, generate_series(1, 50) n WHERE status = 'running'"
+        )
+        conn.execute("VACUUM ANALYZE llm.jobs, llm.job_attempts, llm.job_events")
+        yield conn
+
+
+@pytest.fixture
+def conn(full: Connection) -> Iterator[Connection]:
+    """The full database in a transaction that leaves no trace."""
+    with full.transaction(force_rollback=True):
+        yield full
+
+
+def plan(conn: Connection, name: str, values: dict[str, Any], *, generic: bool = True) -> list[dict[str, Any]]:
+    """Run a statement and return the nodes of its plan, outermost first.
+
+    `generic`: as the server plans a prepared statement for whatever values may come.
+    """
+    if not generic:
+        found = conn.execute("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + statements()[name], values, prepare=False)
+        return nodes(found.fetchone())
+    text = statements()[name]
+    for number, parameter in enumerate(values, 1):
+        text = text.replace(f"%({parameter})s", f"${number}")
+    conn.execute("DEALLOCATE ALL")
+    conn.execute("SET LOCAL plan_cache_mode = force_generic_plan")
+    conn.execute(f"PREPARE asked AS {text}")
+    given = sql.SQL("({})").format(sql.SQL(", ").join(map(sql.Literal, values.values()))) if values else sql.SQL("")
+    call = sql.SQL("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE asked {}").format(given)
+    return nodes(conn.execute(call, prepare=False).fetchone())
+
+
+def nodes(row: Any) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    todo = [row["QUERY PLAN"][0]["Plan"]]
+    while todo:
+        node = todo.pop()
+        found.append(node)
+        todo += node.get("Plans", [])
+    return found
+
+
+def read_whole(found: list[dict[str, Any]]) -> set[str]:
+    return {node["Relation Name"] for node in found if node["Node Type"] == "Seq Scan"} - MAY_BE_READ_WHOLE
+
+
+def indexes(found: list[dict[str, Any]]) -> set[str]:
+    return {node["Index Name"] for node in found if "Index Name" in node}
+
+
+def test_there_are_values_for_every_statement() -> None:
+    assert set(VALUES) == set(statements())
+
+
+@pytest.mark.parametrize("name", sorted(VALUES))
+def test_every_statement_can_be_prepared_as_it_is_sent(conn: Connection, name: str) -> None:
+    conn.execute(statements()[name], VALUES[name], prepare=True)
+    prepared = conn.execute("SELECT statement FROM pg_prepared_statements", prepare=False).fetchall()
+    assert any(row["statement"].startswith(statements()[name].split("%(")[0]) for row in prepared)
+
+
+@pytest.mark.parametrize("name", sorted(set(VALUES) - {"follow", "jobs", "unserved", "submit"}))
+def test_no_statement_reads_a_table_from_end_to_end(conn: Connection, name: str) -> None:
+    assert read_whole(plan(conn, name, in_order(name))) == set()
+
+
+def in_order(name: str) -> dict[str, Any]:
+    """Return the values in the order in which the statement first names them, as its parameters are numbered."""
+    text = statements()[name]
+    return dict(sorted(VALUES[name].items(), key=lambda item: text.index(f"%({item[0]})s")))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("claim", {"jobs_by_age", "jobs_by_priority", "jobs_pkey"}),
+        ("claimed", {"jobs_running"}),
+        ("reap", {"jobs_running", "jobs_pkey", "job_attempts_by_job"}),
+        ("expire", {"jobs_by_deadline", "jobs_pkey", "job_attempts_by_job"}),
+        ("prune", {"jobs_finished", "jobs_pkey"}),
+        ("complete", {"jobs_pkey", "job_attempts_by_job"}),
+        ("append", {"jobs_pkey"}),
+        ("job", {"jobs_pkey"}),
+    ],
+)
+def test_each_finds_its_rows_by_the_index_made_for_it(conn: Connection, name: str, expected: set[str]) -> None:
+    assert indexes(plan(conn, name, in_order(name))) == expected
+
+
+def claim_costs(conn: Connection, kinds: list[str]) -> tuple[int, int, int]:
+    """Return the rows a claim of eight took, the rows it looked at in vain, and the pages it touched."""
+    found = plan(conn, "claim", {**in_order("claim"), "kinds": kinds})
+    vain = sum(node.get("Rows Removed by Filter", 0) for node in found)
+    return found[0]["Actual Rows"], vain, found[0]["Shared Hit Blocks"] + found[0]["Shared Read Blocks"]
+
+
+def test_a_claim_touches_what_it_takes(conn: Connection) -> None:
+    taken, vain, pages = claim_costs(conn, KINDS)
+    assert taken == 8
+    assert vain <= 16
+    assert pages < 300
+
+
+@pytest.mark.parametrize("before_it", [None, "now()", "now() - interval '1 h'"])
+def test_a_long_queue_that_cannot_be_claimed_is_stepped_over_in_the_index(
+    conn: Connection, before_it: str | None
+) -> None:
+    """Before the one job there are all those of another kind and, queued at `before_it`, as many that are delayed."""
+    if before_it is not None:
+        conn.execute(
+            "INSERT INTO llm.jobs (id, kind, priority, queued_at, run_at)"
+            f" SELECT llm.new_id(), 'lonely', 9, {before_it}, now() + interval '1 h' FROM generate_series(1, %s)",
+            (ROWS,),
+        )
+    conn.execute("SELECT llm.add_job(llm.new_id(), 'lonely', '{}', -1, '', 3, NULL, 0, 'q', NULL)")
+    taken, vain, pages = claim_costs(conn, ["lonely"])
+    assert taken == 1
+    assert vain <= 16
+    assert pages < 3000
+
+
+def test_a_stream_is_read_from_one_partition(conn: Connection) -> None:
+    row = conn.execute("SELECT id FROM llm.jobs WHERE status = 'running' LIMIT 1").fetchone()
+    assert row is not None
+    found = plan(conn, "follow", {"job_id": row["id"], "attempt": 1, "seq": 2, "n": 500})
+    visited = [
+        node for node in found if node.get("Relation Name", "").startswith("job_events") and node["Actual Loops"]
+    ]
+    assert [node["Node Type"] for node in visited] == ["Index Scan"]
+    assert visited[0]["Actual Rows"] == 48
+
+
+@pytest.mark.parametrize(
+    ("asked", "index"),
+    [
+        ({}, "jobs_pkey"),
+        ({"before": uuid4()}, "jobs_pkey"),
+        ({"status": "running"}, "jobs_running"),
+        ({"status": "error"}, "jobs_errors"),
+        ({"status": "done"}, "jobs_pkey"),
+        ({"status": "queued"}, "jobs_pkey"),
+        ({"kind": "echo"}, "jobs_pkey"),
+    ],
+)
+def test_a_page_of_jobs_is_found_by_an_index(conn: Connection, asked: dict[str, Any], index: str) -> None:
+    values = {"before": None, "status": None, "kind": None, "source": None, "n": 50, **asked}
+    found = plan(conn, "jobs", values, generic=False)
+    assert read_whole(found) == set()
+    assert indexes(found) == {index}
+
+
+def test_nothing_here_left_a_trace(full: Connection) -> None:
+    row = full.execute("SELECT count(*) AS n FROM llm.jobs").fetchone()
+    assert row == {"n": 2 * ROWS}
+    with pytest.raises(psycopg.errors.UndefinedTable):
+        full.execute("SELECT FROM llm.no_such_table")
