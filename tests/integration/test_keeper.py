@@ -1,0 +1,427 @@
+"""Leases are kept while they can be, and a run is stopped before anybody else may have its job."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from llm_mcp import config
+from llm_mcp.embedded.postgres import EmbeddedPostgres
+from llm_mcp.errors import Cut, InvalidInput, ProviderError, SetupError
+from llm_mcp.events import Cursor
+from llm_mcp.job import Lease, Reason, Status
+from llm_mcp.jobs import Jobs
+from llm_mcp.keeper import Keeper, new_worker_id
+from llm_mcp.middleware import settle
+from llm_mcp.run import Run
+from llm_mcp.runtime import Runtime
+from llm_mcp.store import events
+from llm_mcp.store import jobs as verbs
+from llm_mcp.store.pool import Database, connect
+from tests.integration.proxy import Proxy
+from tests.integration.rows import add, claim, emptied, lease, rewind, shared_database, whole
+from tests.waiting import until
+
+Begin = Callable[..., tuple[Keeper, Run]]
+
+
+@pytest.fixture(scope="module")
+def own(postgres: EmbeddedPostgres, template: str) -> Iterator[str]:
+    with shared_database(postgres, template) as dsn:
+        yield dsn
+
+
+@pytest.fixture
+def dsn(own: str) -> str:
+    return emptied(own)
+
+
+@pytest.fixture
+def proxy(dsn: str) -> Iterator[Proxy]:
+    with Proxy(dsn) as made:
+        yield made
+
+
+@pytest.fixture
+def db(runtime: Runtime) -> Database:
+    """The tables, past the proxy."""
+    return runtime.db
+
+
+@pytest.fixture
+def begin(proxy: Proxy, dsn: str, db: Database, tmp_path: Path) -> Iterator[Begin]:
+    """Start a keeper with these settings, all its ways by the proxy, and have it hold one fresh lease."""
+    stop: list[Callable[[], None]] = []
+
+    def start(held: Lease | None = None, **settings: Any) -> tuple[Keeper, Run]:
+        runtime = Runtime(config.load(**{"db_dsn": proxy.dsn, "data_dir": tmp_path, "lease_s": 30.0, **settings}))
+        keeper = Keeper(
+            runtime, worker_id="w", name="me", threads=4, kinds=lambda: ["echo"], on_free=threading.Event().set
+        )
+        keeper.start()
+        stop.extend((runtime.close, keeper.stop))
+        if held is None:
+            add(db)
+            claimed_at = time.monotonic()
+            (held,) = claim(db, lease_s=runtime.settings.lease_s)
+        else:
+            claimed_at = time.monotonic()
+        return keeper, keeper.hold(held, claimed_at=claimed_at)
+
+    yield start
+    proxy.restore()
+    for action in reversed(stop):
+        action()
+
+
+def lease_left_s(dsn: str, run: Run) -> float:
+    with connect(dsn) as conn:
+        row = conn.execute(
+            "SELECT extract(epoch FROM lease_until - clock_timestamp())::float8 AS s FROM llm.jobs WHERE id = %s",
+            (run.lease.job_id,),
+        ).fetchone()
+        assert row is not None
+        return float(row["s"])
+
+
+# — beating —
+
+
+def test_a_lease_is_renewed_for_as_long_as_the_work_takes(begin: Begin, db: Database, dsn: str) -> None:
+    _, run = begin(lease_s=1.0)
+    for _ in range(4):
+        fence_at = run.fence_at
+        until(lambda before=fence_at: run.fence_at > before)  # type: ignore[misc] # mypy cannot infer a lambda with a default
+        assert verbs.reap(db) == []
+    assert run.was_cut is None
+    assert 0 < lease_left_s(dsn, run) <= 1.0
+
+
+def test_a_cancelled_job_is_cut_at_once_not_at_the_next_beat(begin: Begin, runtime: Runtime) -> None:
+    keeper, run = begin()
+    cut = threading.Event()
+    run.when_cut(cut.set)
+    until(lambda: keeper.runtime.listener.connected)
+    Jobs(runtime).cancel(run.lease.job_id)
+    assert cut.wait(3)
+    assert run.was_cut == "lease_lost"
+
+
+def test_a_lease_that_was_taken_away_is_noticed_by_the_beat(begin: Begin, db: Database, dsn: str) -> None:
+    _, run = begin(lease_s=2.0)
+    rewind(dsn, run.lease.job_id)
+    verbs.reap(db)
+    until(lambda: run.was_cut == "lease_lost", timeout_s=3)
+
+
+def test_without_the_database_a_run_is_cut_before_its_lease_ends(begin: Begin, proxy: Proxy, dsn: str) -> None:
+    _, run = begin(lease_s=2.0)
+    until(lambda: run.fence_at > time.monotonic() + 1.4)  # just renewed
+    proxy.refuse()
+    until(lambda: run.was_cut is not None)
+    assert run.was_cut == "lease_not_renewed"
+    assert lease_left_s(dsn, run) > 0
+    assert time.monotonic() >= run.fence_at
+
+
+def test_a_short_absence_of_the_database_costs_nothing(begin: Begin, proxy: Proxy) -> None:
+    _, run = begin(lease_s=4.0)
+    proxy.cut()
+    fence_at = run.fence_at
+    until(lambda: run.fence_at > fence_at)
+    assert run.was_cut is None
+
+
+def test_a_deadline_cuts_whatever_the_lease_says(begin: Begin, db: Database) -> None:
+    held = lease(db)
+    _, run = begin(
+        Lease(
+            **{name: getattr(held, name) for name in Lease.__slots__ if name != "seconds_left"},
+            seconds_left=0.3,
+        )
+    )
+    began_at = time.monotonic()
+    until(lambda: run.was_cut == "deadline_exceeded")
+    assert 0.2 < time.monotonic() - began_at < 1.5
+
+
+def test_a_rude_cutter_does_not_end_the_watch(begin: Begin, db: Database, proxy: Proxy) -> None:
+    keeper, rude = begin(lease_s=2.0)
+
+    def raises() -> None:
+        raise RuntimeError
+
+    rude.when_cut(raises)
+    proxy.refuse()
+    until(lambda: rude.was_cut is not None)
+    later = keeper.hold(lease(db), claimed_at=time.monotonic() - 1.4)
+    until(lambda: later.was_cut is not None, timeout_s=5)
+    assert keeper.fault() is None
+
+
+def test_the_beat_does_not_stand_in_line_behind_the_work(begin: Begin) -> None:
+    keeper, run = begin(lease_s=1.0, db_pool_size=1)
+    with keeper.runtime.db._open_pool().connection():  # the only one, kept busy
+        fence_at = run.fence_at
+        until(lambda: run.fence_at > fence_at + 1.0)
+    assert run.was_cut is None
+
+
+# — places, release, presence —
+
+
+def test_places_are_counted(begin: Begin, db: Database) -> None:
+    keeper, run = begin()
+    assert keeper.free == 3
+    more = [keeper.hold(lease(db), claimed_at=time.monotonic()) for _ in range(3)]
+    assert keeper.free == 0
+    assert not keeper.wait_idle(0)
+    for one in (run, *more):
+        keeper.drop(one)
+    assert keeper.free == 4
+    assert keeper.wait_idle(0)
+    assert keeper.runtime.listener._waiting == {}
+    keeper.draining = True
+    assert keeper.free == 0
+
+
+def test_who_leaves_gives_everything_back_at_once(begin: Begin, db: Database, dsn: str) -> None:
+    keeper, run = begin()
+    other = keeper.hold(lease(db), claimed_at=time.monotonic())
+    keeper.release_all()
+    assert run.was_cut == other.was_cut == "draining"
+    for one in (run, other):
+        job = whole(dsn, one.lease.job_id)["job"]
+        assert (job["status"], job["releases"]) == ("queued", 1)
+    assert len(claim(db, "next", n=5)) == 2
+
+
+def test_leaving_without_a_database_is_quiet(begin: Begin, proxy: Proxy, dsn: str) -> None:
+    keeper, run = begin()
+    proxy.refuse()
+    keeper.release_all()
+    assert run.was_cut == "draining"
+    assert whole(dsn, run.lease.job_id)["job"]["status"] == "running"
+
+
+def test_a_worker_is_seen_while_it_is_there(begin: Begin, runtime: Runtime, dsn: str) -> None:
+    keeper, _ = begin()
+    (worker,) = Jobs(runtime).workers()
+    assert (worker.id, worker.name, worker.kinds, worker.threads) == ("w", "me", ["echo"], 4)
+    keeper.stop()
+    assert Jobs(runtime).workers() == []
+    with connect(dsn) as conn:
+        row = conn.execute("SELECT stopped_at IS NOT NULL AS stopped FROM llm.workers").fetchone()
+    assert row == {"stopped": True}
+
+
+def test_nothing_is_left_running(begin: Begin) -> None:
+    keeper, _ = begin()
+    names = {"llm-mcp-beat", "llm-mcp-watch", "llm-mcp-flush"}
+    assert names <= {thread.name for thread in threading.enumerate()}
+    assert keeper.fault() is None
+    keeper.stop()
+    assert not names & {thread.name for thread in threading.enumerate()}
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_died_is_told(begin: Begin) -> None:
+    keeper, _ = begin()
+
+    class Deadly:
+        """Does what no run does: it kills the thread that looks at it."""
+
+        was_cut = deadline = None
+
+        @property
+        def fence_at(self) -> float:
+            raise SystemExit
+
+    keeper._runs[0] = Deadly()  # type: ignore[assignment] # see above
+    keeper._watch_now.set()
+    until(lambda: keeper.fault() == "llm-mcp-watch")
+    del keeper._runs[0]
+
+
+def test_worker_ids_differ_and_can_be_read() -> None:
+    made = {new_worker_id("gpu", uuid4()) for _ in range(100)}
+    assert len(made) == 100
+    assert all(one.startswith("gpu-") for one in made)
+
+
+# — the stream —
+
+
+def test_pieces_go_out_within_a_tenth_of_a_second_and_not_one_by_one(begin: Begin, db: Database) -> None:
+    _, run = begin()
+    run.text("first")
+    for _ in range(300):
+        run.text("x")
+    until(lambda: _text(db, run) == "first" + "x" * 300, timeout_s=3)
+    assert len(events.follow(db, run.lease.job_id, Cursor()).events) < 10
+
+
+def test_a_stream_survives_a_short_absence_of_the_database(begin: Begin, db: Database, proxy: Proxy) -> None:
+    _, run = begin()
+    run.text("a")
+    proxy.refuse()
+    run.text("b")
+    time_up = time.monotonic() + 0.5
+    until(lambda: time.monotonic() > time_up)
+    run.text("c")
+    proxy.restore()
+    until(lambda: _text(db, run) == "abc")
+
+
+def _text(db: Database, run: Run) -> str:
+    return "".join(event.data["text"] for event in events.follow(db, run.lease.job_id, Cursor()).events)
+
+
+# — the outcome —
+
+
+def ended(run: Run, result: Any = None, exception: BaseException | None = None) -> Run:
+    run.ended, run.result, run.exception = True, result, exception
+    return run
+
+
+def test_an_outcome_waits_for_the_database(begin: Begin, db: Database, proxy: Proxy) -> None:
+    _, run = begin()
+    run.text("streamed")
+    proxy.refuse()
+    settling = threading.Thread(target=settle, args=(ended(run, {"ok": True}),))
+    settling.start()
+    settling.join(0.5)
+    assert settling.is_alive()
+    proxy.restore()
+    settling.join(10)
+    job = verbs.get(db, run.lease.job_id)
+    assert (job.status, job.result) == (Status.DONE, '{"ok":true}')
+
+
+def test_an_outcome_whose_answer_was_lost_is_written_once(begin: Begin, db: Database, proxy: Proxy) -> None:
+    _, run = begin()
+    run.runtime.db.run("health")  # the pool is open: the next request is the outcome
+    proxy.lose_a_reply()
+    settling = threading.Thread(target=settle, args=(ended(run, 1),))
+    settling.start()
+    assert proxy.lost.wait(10)
+    proxy.restore()
+    settling.join(10)
+    assert not settling.is_alive()
+    job = verbs.get(db, run.lease.job_id)
+    assert (job.status, job.attempts) == (Status.DONE, 1)
+
+
+def test_an_outcome_that_cannot_be_written_is_given_up_at_the_fence(begin: Begin, db: Database, proxy: Proxy) -> None:
+    _, run = begin(lease_s=2.0)
+    proxy.refuse()
+    settle(ended(run, 1))
+    assert time.monotonic() < run.fence_at + 3
+    assert verbs.get(db, run.lease.job_id).status is Status.RUNNING  # the reaper's, by and by
+
+
+def test_a_cut_run_writes_nothing(begin: Begin, db: Database, dsn: str) -> None:
+    keeper, run = begin()
+    keeper.stop()  # no beat meanwhile
+    before = whole(dsn, run.lease.job_id)
+    run.cut("draining")
+    settle(ended(run, 1))
+    assert whole(dsn, run.lease.job_id) == before
+
+
+def test_a_run_that_never_began_is_given_back(begin: Begin, db: Database, dsn: str) -> None:
+    _, run = begin()
+    settle(run)
+    job = whole(dsn, run.lease.job_id)["job"]
+    assert (job["status"], job["releases"]) == ("queued", 1)
+
+
+def test_a_late_outcome_is_refused_quietly(begin: Begin, db: Database, dsn: str) -> None:
+    _, run = begin()
+    verbs.cancel(db, run.lease.job_id)
+    run.close()  # nobody could tell it any more
+    before = whole(dsn, run.lease.job_id)
+    run.ended = True
+    settle(run)
+    assert whole(dsn, run.lease.job_id) == before
+
+
+@pytest.mark.parametrize(
+    ("result", "stored"),
+    [
+        (None, "null"),
+        ({"score": float("nan"), "text": "a\x00b\ud800"}, '{"score":null,"text":"a\ufffdb\ufffd"}'),
+        ({1: 2**70}, '{"1":"1180591620717411303424"}'),
+    ],
+)
+def test_no_result_is_lost_over_its_text(begin: Begin, db: Database, result: Any, stored: str) -> None:
+    _, run = begin()
+    settle(ended(run, result))
+    job = verbs.get(db, run.lease.job_id)
+    assert (job.status, job.result) == (Status.DONE, stored)
+
+
+def test_a_result_over_the_limit_is_an_error_that_no_retry_cures(begin: Begin, db: Database) -> None:
+    _, run = begin(max_body_bytes=1024)
+    settle(ended(run, "é" * 600))
+    job = verbs.get(db, run.lease.job_id)
+    assert (job.status, job.reason, job.error) == (Status.ERROR, Reason.FAILED, "result: the result is over 1024 bytes")
+
+
+class Silent(Exception):
+    def __str__(self) -> str:
+        raise ValueError
+
+
+@pytest.mark.parametrize(
+    ("exception", "status", "text"),
+    [
+        (ValueError("no luck"), Status.QUEUED, "ValueError: no luck"),
+        (KeyError("x"), Status.QUEUED, "KeyError: 'x'"),
+        (SystemExit(3), Status.QUEUED, "SystemExit: 3"),
+        (Silent(), Status.QUEUED, "Silent"),
+        (RuntimeError("a\x00b\ud800"), Status.QUEUED, "RuntimeError: a\ufffdb\ufffd"),
+        (ProviderError("busy", retryable=True), Status.QUEUED, "busy"),
+        (ProviderError("no such model", retryable=False), Status.ERROR, "no such model"),
+        (InvalidInput("must be text", field="payload.prompt"), Status.ERROR, "payload.prompt: must be text"),
+        (SetupError("set OPENAI_API_KEY"), Status.ERROR, "set OPENAI_API_KEY"),
+        (Cut("the actor's own idea"), Status.QUEUED, "the actor's own idea"),
+    ],
+)
+def test_what_an_actor_raises_decides_whether_it_is_tried_again(
+    begin: Begin, db: Database, exception: BaseException, status: Status, text: str
+) -> None:
+    _, run = begin()
+    settle(ended(run, exception=exception))
+    job = verbs.get(db, run.lease.job_id)
+    assert (job.status, job.error) == (status, text)
+
+
+def test_a_book_of_an_error_is_cut(begin: Begin, db: Database) -> None:
+    _, run = begin()
+    settle(ended(run, exception=ValueError("x" * 10_000)))
+    assert len(verbs.get(db, run.lease.job_id).error or "") == 2000
+
+
+def test_a_provider_that_asked_for_time_gets_it(begin: Begin, db: Database) -> None:
+    _, run = begin()
+    settle(ended(run, exception=ProviderError("busy", retryable=True, retry_after_s=120.0)))
+    job = verbs.get(db, run.lease.job_id)
+    assert (job.run_at - job.updated_at).total_seconds() >= 119
+
+
+def test_the_attempt_keeps_its_figures(begin: Begin, dsn: str) -> None:
+    _, run = begin()
+    run.text("a")
+    run.metrics.update(model="m", name="collides with a field of log records")
+    settle(ended(run, 1))
+    (attempt,) = whole(dsn, run.lease.job_id)["attempts"]
+    assert '"ttft_ms":' in attempt["metrics"]
+    assert '"model":"m"' in attempt["metrics"]
