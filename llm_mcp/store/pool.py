@@ -130,7 +130,7 @@ class Database:
                     max_idle=60.0,
                     reconnect_timeout=0.0,
                     open=True,
-                    name="llm-mcp",
+                    name="llm-mcp-pool",
                     num_workers=min(3, self._size),
                 )
             return self._pool

@@ -392,6 +392,29 @@ def test_no_database_is_told_within_seconds() -> None:
     db.close()
 
 
+def test_a_server_that_restarted_is_found_though_every_idle_connection_is_dead(dsn: str, sql: Connection) -> None:
+    db = Database(dsn, size=6)
+    try:
+        together = threading.Barrier(6)
+
+        def busy(_: int) -> None:
+            together.wait(10)
+            with db._open_pool().connection():
+                together.wait(10)
+
+        with ThreadPoolExecutor(6) as pool:
+            list(pool.map(busy, range(6)))
+        ended = sql.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        assert ended.rowcount >= 6
+        job_id = add(db)
+        assert verbs.status(db, job_id) is Status.QUEUED
+    finally:
+        db.close()
+
+
 def test_no_schema_is_told_with_the_cure(empty_dsn: str) -> None:
     db = Database(empty_dsn)
     with pytest.raises(Unavailable, match="llm-mcp migrate"):

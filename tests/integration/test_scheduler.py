@@ -1,0 +1,196 @@
+"""Periodic duties: one leader, and nothing it meets ends it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llm_mcp import config
+from llm_mcp.embedded.postgres import EmbeddedPostgres
+from llm_mcp.job import Reason, Status
+from llm_mcp.jobs import Jobs
+from llm_mcp.runtime import Runtime
+from llm_mcp.scheduler import Scheduler
+from llm_mcp.store import jobs as verbs
+from llm_mcp.store.listen import JOB_ENDED, JOB_QUEUED
+from llm_mcp.store.pool import Connection, Database, connect
+from tests.integration.proxy import Proxy
+from tests.integration.rows import add, claim, emptied, lease, rewind, shared_database
+from tests.waiting import until
+
+Open = Callable[..., Scheduler]
+
+
+@pytest.fixture(scope="module")
+def own(postgres: EmbeddedPostgres, template: str) -> Iterator[str]:
+    with shared_database(postgres, template) as dsn:
+        yield dsn
+
+
+@pytest.fixture
+def dsn(own: str) -> str:
+    return emptied(own)
+
+
+@pytest.fixture
+def db(runtime: Runtime) -> Database:
+    return runtime.db
+
+
+@pytest.fixture
+def sql(dsn: str) -> Iterator[Connection]:
+    with connect(dsn) as conn:
+        yield conn
+
+
+@pytest.fixture
+def proxy(dsn: str) -> Iterator[Proxy]:
+    with Proxy(dsn) as made:
+        yield made
+
+
+@pytest.fixture
+def schedule(dsn: str, tmp_path: Path) -> Iterator[Open]:
+    stop: list[Callable[[], None]] = []
+
+    def start(db_dsn: str = dsn, **settings: Any) -> Scheduler:
+        runtime = Runtime(config.load(**{"db_dsn": db_dsn, "data_dir": tmp_path, "reap_s": 0.1, **settings}))
+        scheduler = Scheduler(runtime)
+        scheduler.start()
+        stop.extend((runtime.close, scheduler.stop))
+        return scheduler
+
+    yield start
+    for action in reversed(stop):
+        action()
+
+
+def leaders(sql: Connection) -> int:
+    return sql.execute(
+        "SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database"
+        " WHERE l.locktype = 'advisory' AND l.granted AND d.datname = current_database()"
+    ).rowcount
+
+
+def test_ended_leases_and_passed_deadlines_are_found(
+    schedule: Open, db: Database, dsn: str, sql: Connection, jobs: Jobs
+) -> None:
+    lost, late = lease(db), add(db)
+    rewind(dsn, lost.job_id)
+    sql.execute("UPDATE llm.jobs SET deadline_at = now() WHERE id = %s", (late,))
+    schedule()
+    until(lambda: jobs.get(lost.job_id).status is Status.QUEUED)
+    until(lambda: jobs.get(late).reason is Reason.DEADLINE_EXCEEDED)
+
+
+def test_whoever_waits_is_told(schedule: Open, runtime: Runtime, db: Database, sql: Connection, dsn: str) -> None:
+    lost, late = lease(db), lease(db)
+    listener = runtime.listener
+    with (
+        listener.subscribe(JOB_QUEUED, "") as claimer,
+        listener.subscribe(JOB_ENDED, str(late.job_id)) as worker,
+        listener.subscribe("job_update", str(lost.job_id)) as watcher,
+    ):
+        until(lambda: listener.connected and watcher.is_set())
+        for event in (claimer, worker, watcher):
+            event.clear()
+        rewind(dsn, lost.job_id)
+        sql.execute("UPDATE llm.jobs SET deadline_at = now() WHERE id = %s", (late.job_id,))
+        schedule()
+        assert claimer.wait(5)
+        assert worker.wait(5)
+        assert watcher.wait(5)
+
+
+def test_a_whole_fleet_that_died_is_taken_back_in_one_turn(runtime: Runtime, db: Database, sql: Connection) -> None:
+    for _ in range(2 * verbs.SWEEP + 1):
+        add(db)
+    claim(db, n=1000)
+    sql.execute("UPDATE llm.jobs SET lease_until = now() - interval '1 s'")
+    Scheduler(runtime).sweep()
+    assert sql.execute("SELECT FROM llm.jobs WHERE status = 'queued'").rowcount == 2 * verbs.SWEEP + 1
+    sql.execute("UPDATE llm.jobs SET deadline_at = now()")
+    Scheduler(runtime).sweep()
+    assert sql.execute("SELECT FROM llm.jobs WHERE reason = 'deadline_exceeded'").rowcount == 2 * verbs.SWEEP + 1
+
+
+def test_one_of_many_leads_and_another_takes_over(schedule: Open, sql: Connection, db: Database, dsn: str) -> None:
+    many = [schedule() for _ in range(3)]
+    until(lambda: leaders(sql) == 1)
+    for left in (2, 1):
+        many.pop().stop()
+        until(lambda: leaders(sql) == 1)
+        assert len(many) == left
+    lost = lease(db)
+    rewind(dsn, lost.job_id)
+    until(lambda: verbs.status(db, lost.job_id) is Status.QUEUED)
+    many.pop().stop()
+    until(lambda: leaders(sql) == 0)
+
+
+def test_a_leader_that_is_cut_off_is_followed_by_another(
+    schedule: Open, proxy: Proxy, sql: Connection, db: Database, dsn: str
+) -> None:
+    schedule(proxy.dsn)
+    until(lambda: leaders(sql) == 1)
+    schedule()
+    proxy.refuse()
+    lost = lease(db)
+    rewind(dsn, lost.job_id)
+    until(lambda: verbs.status(db, lost.job_id) is Status.QUEUED)
+    assert leaders(sql) == 1
+
+
+def test_an_absence_of_the_database_does_not_end_it(schedule: Open, proxy: Proxy, db: Database, dsn: str) -> None:
+    scheduler = schedule(proxy.dsn)
+    for _ in range(2):
+        proxy.refuse()
+        lost = lease(db)
+        rewind(dsn, lost.job_id)
+        proxy.restore()
+        until(lambda held=lost: verbs.status(db, held.job_id) is Status.QUEUED)  # type: ignore[misc] # mypy cannot infer a lambda with a default
+        verbs.cancel(db, lost.job_id)
+    assert scheduler.fault() is None
+
+
+def test_a_bad_turn_does_not_end_it(schedule: Open, db: Database, dsn: str, sql: Connection) -> None:
+    """A table of another version: nothing of ours is raised then."""
+    sql.execute("ALTER TABLE llm.jobs RENAME COLUMN crashes TO crashed")
+    try:
+        scheduler = schedule()
+        until(lambda: leaders(sql) == 1)
+    finally:
+        sql.execute("ALTER TABLE llm.jobs RENAME COLUMN crashed TO crashes")
+    lost = lease(db)
+    rewind(dsn, lost.job_id)
+    until(lambda: verbs.status(db, lost.job_id) is Status.QUEUED)
+    assert scheduler.fault() is None
+
+
+def test_old_things_are_pruned_also_when_there_are_many(
+    schedule: Open, db: Database, sql: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("llm_mcp.scheduler._PRUNE", 2)  # turns of two
+    for _ in range(5):
+        held = lease(db)
+        verbs.complete(db, held.job_id, held.token, result="{}")
+    sql.execute("UPDATE llm.jobs SET finished_at = now() - interval '8 days'")
+    young = lease(db)
+    verbs.complete(db, young.job_id, young.token, result="{}")
+    sql.execute("INSERT INTO llm.workers (id, seen_at) VALUES ('old', now() - interval '2 days'), ('new', now())")
+    sql.execute("SELECT llm.drop_event_days(-40)")
+    schedule()
+    until(lambda: sql.execute("SELECT FROM llm.jobs").rowcount == 1)
+    until(lambda: [row["id"] for row in sql.execute("SELECT id FROM llm.workers")] == ["new"])
+    until(lambda: sql.execute("SELECT FROM pg_inherits WHERE inhparent = 'llm.job_events'::regclass").rowcount == 10)
+
+
+def test_it_ends_when_told_to(schedule: Open) -> None:
+    scheduler = schedule(reap_s=60.0)
+    scheduler.stop()
+    assert "llm-mcp-scheduler" not in {thread.name for thread in threading.enumerate()}
+    assert scheduler.fault() == "llm-mcp-scheduler"
