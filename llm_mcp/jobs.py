@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Generator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -15,25 +14,22 @@ from . import (
     payloads,  # noqa: F401 - registers the kinds we ship, so that every door knows their payloads
     strictjson,
 )
-from .errors import Conflict, InvalidInput, TooLarge, WaitTimeout
-from .events import RESET, Cursor, Event
+from .errors import Conflict, InvalidInput, TooLarge
+from .events import Cursor, Event
 from .job import Attempt, Job, Status, Submission
 from .kinds import KINDS, Kind, check_name
 from .runtime import Runtime
-from .store import events as event_rows
 from .store import jobs as rows
 from .store import workers
-from .store.listen import JOB_ENDED, JOB_QUEUED, JOB_UPDATE
+from .store.listen import JOB_ENDED, JOB_QUEUED
 from .store.workers import Worker
+from .watch import PATIENCE_S, Watch, wait_final
 
 _INT4 = 2**31
 _MAX_SOURCE_CHARS = 200
 _MAX_KEY_CHARS = 255
 _FARTHEST = timedelta(days=365 * 100)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# Notices may be missed: how long a watcher trusts them before it looks by itself, s.
-_LOOK_ANYWAY_S = 2.0
-_LOOK_ANYWAY_DEAF_S = 0.5
 
 
 class Jobs:
@@ -92,60 +88,32 @@ class Jobs:
         self.runtime.announce(job_id)
         return self.get(job_id)
 
-    def wait(self, job_id: UUID, *, timeout_s: float | None = None) -> Job:
+    def wait(self, job_id: UUID, *, timeout_s: float | None = None, patience_s: float = PATIENCE_S) -> Job:
         """Return the job once it is finished.
 
-        Raises WaitTimeout after `timeout_s` seconds (None: never), NotFound, and Unavailable while the database is
-        away; the job goes on in any case.
+        Raises WaitTimeout after `timeout_s` seconds (None: never), NotFound, and Unavailable when the database stays
+        away for `patience_s` seconds; the job goes on in any case.
         """
-        end = None if timeout_s is None else time.monotonic() + timeout_s
-        with self.runtime.listener.subscribe(JOB_UPDATE, str(job_id)) as wake:
-            while True:
-                wake.clear()
-                if rows.status(self.runtime.db, job_id).final:
-                    return self.get(job_id)
-                left = self._look_anyway_s if end is None else min(self._look_anyway_s, end - time.monotonic())
-                if left <= 0:
-                    raise WaitTimeout(f"job {job_id} is not finished after {timeout_s:g} s")
-                wake.wait(left)
+        wait_final(self.runtime, job_id, timeout_s=timeout_s, patience_s=patience_s)
+        return self.get(job_id)
 
     def follow(
-        self, job_id: UUID, after: Cursor | None = None, *, quiet_s: float = 15.0
+        self,
+        job_id: UUID,
+        after: Cursor | None = None,
+        *,
+        quiet_s: float = 15.0,
+        patience_s: float = PATIENCE_S,
     ) -> Generator[Job | Event | None, None, None]:
         """Yield a job's life as it happens, from the place `after` on, until it is finished.
 
         Items: a Job at once and at every change of status (the finished one last, after all its events); an Event for
         each new one; None when nothing came for `quiet_s` seconds. Only the newest attempt is told: when another one
         begins, a `reset` event says to forget the text so far. No database connection is held between looks.
-        Raises NotFound, Unavailable.
+        Raises NotFound, and Unavailable when the database stays away for `patience_s` seconds.
         """
-        cursor = after or Cursor()
-        told: Status | None = None
-        last = time.monotonic()
-        with self.runtime.listener.subscribe(JOB_UPDATE, str(job_id)) as wake:
-            while True:
-                wake.clear()
-                glance = event_rows.follow(self.runtime.db, job_id, cursor)
-                news: list[Job | Event | None] = [*_reset(glance, cursor), *glance.events]
-                cursor = glance.events[-1].cursor if glance.events else _place(glance, cursor)
-                moved_on = False
-                if glance.status is not told and not (glance.status.final and glance.more):
-                    job = self.get(job_id)
-                    moved_on = (job.status, job.attempts) != (glance.status, glance.attempts)
-                    if not moved_on:  # else it is told after the next look, in its place among its events
-                        told = job.status
-                        news.insert(len(news) if told.final else 0, job)
-                yield from news
-                if told is not None and told.final:
-                    return
-                now = time.monotonic()
-                if news:
-                    last = now
-                elif now - last >= quiet_s:
-                    last = now
-                    yield None
-                if not (glance.more or moved_on):
-                    wake.wait(min(self._look_anyway_s, max(0.0, quiet_s - (now - last))))
+        watch = Watch(self.runtime, job_id, get=self.get, after=after or Cursor())
+        return watch.items(quiet_s=quiet_s, patience_s=patience_s)
 
     def workers(self) -> list[Worker]:
         """Return the workers seen within the last minute."""
@@ -158,10 +126,6 @@ class Jobs:
     def check(self) -> int:
         """Return the number of applied migrations. Raises Unavailable when the database is not ready."""
         return workers.applied_migrations(self.runtime.db)
-
-    @property
-    def _look_anyway_s(self) -> float:
-        return _LOOK_ANYWAY_S if self.runtime.listener.connected else _LOOK_ANYWAY_DEAF_S
 
     def _checked(self, submission: Submission, kind: Kind) -> str:
         """Refuse what must not become a row, and return the payload's JSON text."""
@@ -187,18 +151,6 @@ class Jobs:
             raise TooLarge(f"{size} bytes; the limit is {limit}", field="payload", code="body_too_large")
         kind.validate(submission.payload)
         return payload
-
-
-def _place(glance: event_rows.Glance, cursor: Cursor) -> Cursor:
-    """Return the reader's place: its own while the attempt is the same, else the beginning of the newest attempt."""
-    return cursor if cursor.attempt == glance.attempts else Cursor(glance.attempts, 0)
-
-
-def _reset(glance: event_rows.Glance, cursor: Cursor) -> list[Event]:
-    """Return the event that tells a reader of an earlier attempt to forget it."""
-    if 0 < cursor.attempt < glance.attempts:
-        return [Event(glance.attempts, 0, RESET, {"attempt": glance.attempts})]
-    return []
 
 
 def _check_deadline(deadline_at: datetime) -> None:

@@ -40,9 +40,27 @@ class Kind:
         try:
             return self.payload.model_validate(payload)
         except ValidationError as error:
-            first = error.errors(include_input=False, include_url=False)[0]
-            path = ".".join(["payload", *map(str, first["loc"])])
-            raise InvalidInput(f"{self.name}: {first['msg']}", field=path, code="invalid_payload") from None
+            path, fault = _fault(error, payload)
+            raise InvalidInput(f"{self.name}: {fault}", field=path, code="invalid_payload") from None
+
+
+def _fault(error: ValidationError, payload: Any) -> tuple[str, str]:
+    """Return the path and the words of what is wrong with a payload: of the errors there are, the deepest in it.
+
+    pydantic names the members of a union in its places; what is not the payload's own is left out.
+    """
+    found = []
+    for one in error.errors(include_input=False, include_url=False):
+        value, path = payload, ["payload"]
+        for part in one["loc"]:
+            inside = part in value if isinstance(value, dict) else isinstance(value, list) and isinstance(part, int)
+            if inside:
+                value = value[part]
+            if inside or (one["type"] == "missing" and part == one["loc"][-1]):
+                path.append(str(part))
+        found.append((".".join(path), one["msg"].removeprefix("Value error, "), len(path)))
+    path_text, fault, _ = max(found, key=lambda each: each[2])
+    return path_text, fault
 
 
 class Kinds:

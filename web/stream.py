@@ -33,7 +33,6 @@ _KEEP_ALIVE_S = 15.0
 # How often a quiet stream looks whether its client is still there and whether the process is to stop, s.
 _TURN_S = 0.5
 # The client need not know of a short absence of the database; a longer one ends the stream, resumable.
-_DATABASE_PATIENCE_S = 30.0
 _HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
@@ -66,7 +65,7 @@ def _frames(
     retry: int | None = _RETRY_MS
     said_at = time.monotonic()
     try:
-        for item in _items(jobs, wanted, after, draining):
+        for item in jobs.follow(wanted, after, quiet_s=_TURN_S):
             frame = b""
             if isinstance(item, Event):
                 frame = _frame(item.type, item.data, id=item.cursor, retry=retry)
@@ -93,28 +92,6 @@ def _frames(
     except Exception as error:  # noqa: BLE001 - the status is sent: all that is left is to say so, and to log it
         unforeseen(error)
         yield _frame("error", {"error": "internal_error", "message": "internal error"})
-
-
-def _items(jobs: Jobs, wanted: UUID, after: Cursor, draining: threading.Event) -> Iterator[Job | Event | None]:
-    """Yield what `Jobs.follow` does, and go on where it was after the database was away.
-
-    Raises NotFound; Unavailable when the database stays away.
-    """
-    cursor, lost_at = after, None
-    while True:
-        try:
-            for item in jobs.follow(wanted, cursor, quiet_s=_TURN_S):
-                lost_at = None
-                if isinstance(item, Event):
-                    cursor = item.cursor
-                yield item
-            return
-        except Unavailable:
-            lost_at = lost_at or time.monotonic()
-            if time.monotonic() - lost_at > _DATABASE_PATIENCE_S:
-                raise
-        draining.wait(_TURN_S)
-        yield None
 
 
 def _left(client: socket.socket | None) -> bool:

@@ -29,7 +29,15 @@ class Figures:
     last_at: float | None = None
     tokens_out: int | None = None
     shown: bool = False
-    """Whether any text was printed."""
+    """Whether any text of this attempt was printed."""
+    open_line: bool = False
+    """Whether the line of that text is still to be ended."""
+
+    def end_line(self) -> None:
+        """End the line of the text, if there is one."""
+        if self.open_line:
+            out.print()
+            self.open_line = False
 
     @property
     def first_token_s(self) -> float | None:
@@ -62,14 +70,13 @@ def watch(
         for item in jobs.follow(job_id, quiet_s=1.0):
             if isinstance(item, Job):
                 job = item
+                figures.end_line()
             elif isinstance(item, Event):
                 _show(item, figures, spinner, show_text=show_text)
             if item is not None:
                 on_item(item)
             if job is not None:
                 spinner.update(_waiting(job, figures))
-    if figures.shown:
-        out.print()
     if job is None:
         raise RuntimeError("a stream ended without its job")
     return job, figures
@@ -93,8 +100,8 @@ def summary(job: Job, figures: Figures) -> str:
 def _show(event: Event, figures: Figures, spinner: Spinner, *, show_text: bool) -> None:
     now = time.monotonic()
     if event.type == RESET:
+        figures.end_line()
         if figures.shown:
-            out.print()
             err.print(f"— attempt {event.attempt} begins: the text so far is void —", style="yellow")
         figures.first_at = figures.last_at = figures.tokens_out = None
         figures.shown = False
@@ -105,7 +112,7 @@ def _show(event: Event, figures: Figures, spinner: Spinner, *, show_text: bool) 
         text = event.data.get("text", "")
         if show_text and text:
             spinner.stop()
-            figures.shown = True
+            figures.shown = figures.open_line = True
             out.print(clean(text), end="")
     elif event.type == USAGE:
         figures.tokens_out = event.data.get("tokens_out", figures.tokens_out)
