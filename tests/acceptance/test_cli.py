@@ -62,6 +62,8 @@ def test_ctrl_c_stops_watching_and_the_job_goes_on(shared: Up) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # A shell's background job ignores Ctrl-C, and with it all that it starts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - takes no lock
     )
     assert watching.stdout is not None
     watching.stdout.read(5)
