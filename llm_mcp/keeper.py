@@ -21,7 +21,7 @@ from .runtime import Runtime
 from .store import jobs as rows
 from .store import workers
 from .store.listen import JOB_ENDED, JOB_QUEUED
-from .store.pool import Database
+from .store.pool import Connection, Database
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +69,7 @@ class Keeper:
         self._flush_now = threading.Event()
         self._idle = threading.Condition(self._mutex)
         self._present_at = 0.0
+        self._life_key: int | None = None
         self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
@@ -78,6 +79,8 @@ class Keeper:
         except BaseException:
             self._db.close()
             raise
+        self.runtime.listener.on_session = self._swear
+        self.runtime.listener.renew()
         for name, loop in (("beat", self._beat_loop), ("watch", self._watch_loop), ("flush", self._flush_loop)):
             thread = threading.Thread(target=loop, name=f"llm-mcp-{name}", daemon=True)
             thread.start()
@@ -85,6 +88,7 @@ class Keeper:
 
     def stop(self) -> None:
         """Stop beating and sign off."""
+        self.runtime.listener.on_session = None
         self._stop.set()
         for event in (self._beat_now, self._watch_now, self._flush_now):
             event.set()
@@ -167,6 +171,7 @@ class Keeper:
             return list(self._runs.values())
 
     def _report(self) -> None:
+        life_key = self._life_key
         workers.seen(
             self._db,
             self.worker_id,
@@ -177,8 +182,16 @@ class Keeper:
             kinds=self._kinds(),
             threads=self.threads,
             running=len(self._held()),
+            life_key=life_key,
         )
-        self._present_at = time.monotonic()
+        if life_key == self._life_key:
+            self._present_at = time.monotonic()
+
+    def _swear(self, conn: Connection) -> None:
+        """Have the process's own session say that it lives, and tell by which lock."""
+        self._life_key = workers.live(self._db, conn)
+        self._present_at = 0.0
+        self._beat_now.set()
 
     def _beat_loop(self) -> None:
         pause_s = min(self._lease_s / _BEATS_PER_LEASE, _PRESENCE_S)

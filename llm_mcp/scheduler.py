@@ -23,6 +23,9 @@ from .store.pool import Database
 log = logging.getLogger(__name__)
 
 _TRIM_S = 300.0
+# Longer than a worker needs to find a restarted server again, s.
+_GRACE_S = 1.8
+_BREATH_S = 0.05
 _AHEAD_DAYS = 7
 _BATCHES = 10
 _PRUNE = 2000
@@ -35,6 +38,9 @@ class Scheduler:
         self._runtime = runtime
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        self._missing: dict[str, float] = {}
+        self._trim_at = 0.0
+        self._more = False
 
     def start(self) -> None:
         """Begin."""
@@ -52,9 +58,9 @@ class Scheduler:
         return self._thread.name if self._thread is not None and not self._thread.is_alive() else None
 
     def sweep(self) -> None:
-        """Take back ended leases and end late jobs, and tell who waits for them."""
-        notifier = self._runtime.notifier
-        for reaped in self._batches(jobs.reap):
+        """Take back ended leases and those of dead workers, end late jobs, and tell who waits for them."""
+        notifier, gone = self._runtime.notifier, self._gone()
+        for reaped in self._batches(lambda db: jobs.reap(db, gone)):
             for ended in reaped:
                 log.warning(
                     "lease ended",
@@ -83,25 +89,42 @@ class Scheduler:
 
     def _run(self) -> None:
         leadership = Leadership(self._runtime.direct_dsn, self._runtime.db.schema)
-        trim_at = 0.0
-        more = False
         while not self._stop.is_set():
             try:
                 if leadership.held():
-                    self.sweep()
-                    due = time.monotonic() >= trim_at
-                    if due or more:
-                        more = self.prune()
-                    if due:
-                        trim_at = time.monotonic() + _TRIM_S
-                        self.trim()
+                    self._turn()
+                else:
+                    self._missing.clear()
             except LlmMcpError as error:
+                self._missing.clear()  # nobody could be seen meanwhile
                 log.warning("sweep failed", extra={"action": "sweep_failed", "error": str(error)})
             except Exception:
                 # Reaping is the backstop of every promise: one bad turn must not end it.
                 log.exception("sweep failed", extra={"action": "sweep_failed"})
-            self._stop.wait(self._runtime.settings.reap_s * random.uniform(0.8, 1.2))  # noqa: S311 - jitter, no secret
+            self._stop.wait(self._pause_s())
         leadership.resign()
+
+    def _turn(self) -> None:
+        self.sweep()
+        now = time.monotonic()
+        due = now >= self._trim_at
+        if due or self._more:
+            self._more = self.prune()
+        if due:
+            self._trim_at = now + _TRIM_S
+            self.trim()
+
+    def _pause_s(self) -> float:
+        """Return when to look again, s: soon, when a worker is missing that may be gone by then."""
+        usual_s = self._runtime.settings.reap_s * random.uniform(0.8, 1.2)  # noqa: S311 - jitter, no secret
+        waits_s = [since + _GRACE_S - time.monotonic() for since in self._missing.values()]
+        return max(_BREATH_S, min([usual_s, *waits_s]))
+
+    def _gone(self) -> list[str]:
+        """Return the workers that have been missing for longer than it takes to find a restarted server again."""
+        now = time.monotonic()
+        self._missing = {worker: self._missing.get(worker, now) for worker in workers.absent(self._runtime.db)}
+        return [worker for worker, since in self._missing.items() if now - since >= _GRACE_S]
 
     def _batches(self, sweep: Callable[[Database], list[jobs.Ended]]) -> Iterator[list[jobs.Ended]]:
         """Yield the batches of a sweep until one comes back short; bounded, for the other duties wait."""

@@ -144,21 +144,24 @@ WITH unfinished AS MATERIALIZED (
 SELECT id FROM ended;
 
 -- name: reap
--- Take back leases that ended: their workers are gone, stopped or cut off. One that ends later than any lease may
--- (the server's clock was set back) has ended too.
+-- Take back leases that ended, or whose worker is gone. One that ends later than any lease may (the server's clock
+-- was set back) has ended too.
 WITH lost AS MATERIALIZED (
-    SELECT id, lease_token, worker_id, crashes + 1 >= %(max_crashes)s AS pill,
+    SELECT id, lease_token, crashes + 1 >= %(max_crashes)s AS pill,
            crashes + 1 < %(max_crashes)s AND attempts - releases < max_attempts AS again
       FROM llm.jobs
      WHERE status = 'running' AND (lease_until <= statement_timestamp()
-           OR lease_until > statement_timestamp() + 2 * make_interval(secs => %(longest_lease_s)s))
+           OR lease_until > statement_timestamp() + 2 * make_interval(secs => %(longest_lease_s)s)
+           OR worker_id = ANY(%(gone)s))
      LIMIT %(n)s FOR UPDATE SKIP LOCKED
 ), ended AS (
     UPDATE llm.jobs j
        SET status = CASE WHEN again THEN 'queued' ELSE 'error' END,
            reason = CASE WHEN pill THEN 'crashed' WHEN NOT again THEN 'lease_expired' END,
            finished_at = CASE WHEN NOT again THEN clock_timestamp() END,
-           crashes = crashes + 1, error = 'the lease of worker ' || l.worker_id || ' ended',
+           crashes = crashes + 1,
+           error = CASE WHEN worker_id = ANY(%(gone)s) THEN 'worker ' || worker_id || ' is gone'
+                        ELSE 'the lease of worker ' || worker_id || ' ended' END,
            run_at = clock_timestamp(), updated_at = clock_timestamp(),
            lease_token = NULL, lease_until = NULL, worker_id = NULL, claim_id = NULL
       FROM lost l WHERE j.id = l.id
@@ -208,9 +211,7 @@ SELECT j.id, j.kind, j.queue, j.payload, j.status, j.reason, j.attempts, j.max_a
        j.queued_at, j.updated_at, j.run_at, j.lease_until, j.deadline_at, j.finished_at, j.worker_id,
        j.result, j.error,
        j.status <> 'queued' OR EXISTS (
-           SELECT FROM llm.workers w
-            WHERE w.stopped_at IS NULL AND w.seen_at > statement_timestamp() - interval '60 s'
-              AND (w.kinds = '{}' OR j.kind = ANY(w.kinds))) AS served
+           SELECT FROM llm.live_workers w WHERE w.kinds = '{}' OR j.kind = ANY(w.kinds)) AS served
   FROM llm.jobs j WHERE j.id = %(job_id)s;
 
 -- name: attempts
@@ -235,8 +236,5 @@ WITH queued AS MATERIALIZED (
     SELECT kind, count(*) AS waiting FROM llm.jobs WHERE status = 'queued' GROUP BY kind
 )
 SELECT kind, waiting FROM queued q
- WHERE NOT EXISTS (
-       SELECT FROM llm.workers w
-        WHERE w.stopped_at IS NULL AND w.seen_at > statement_timestamp() - interval '60 s'
-          AND (w.kinds = '{}' OR q.kind = ANY(w.kinds)))
+ WHERE NOT EXISTS (SELECT FROM llm.live_workers w WHERE w.kinds = '{}' OR q.kind = ANY(w.kinds))
  ORDER BY waiting DESC, kind LIMIT 20;

@@ -1,9 +1,25 @@
+-- name: live
+-- Take a lock that lasts exactly as long as this session, and return its key. Only to be run in a session of one's own.
+WITH fresh AS MATERIALIZED (SELECT nextval('llm.life_keys')::integer AS key)
+SELECT key, pg_advisory_lock(hashtext('llm.workers'), key) FROM fresh;
+
+-- name: absent
+-- Workers with leases that said they hold a lock while they live, and do not hold it.
+SELECT w.id FROM llm.workers w
+ WHERE w.stopped_at IS NULL AND w.life_key IS NOT NULL
+   AND EXISTS (SELECT FROM llm.jobs j WHERE j.status = 'running' AND j.worker_id = w.id)
+   AND NOT EXISTS (
+       SELECT FROM pg_locks l
+        WHERE l.locktype = 'advisory' AND l.classid = hashtext('llm.workers')::oid AND l.objid = w.life_key::oid
+          AND l.objsubid = 2 AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()));
+
 -- name: worker_seen
 -- Say who is at work; the first time, and with every heartbeat.
-INSERT INTO llm.workers AS w (id, name, host, pid, version, kinds, threads, running)
-VALUES (%(id)s, %(name)s, %(host)s, %(pid)s, %(version)s, %(kinds)s, %(threads)s, %(running)s)
+INSERT INTO llm.workers AS w (id, name, host, pid, version, kinds, threads, running, life_key)
+VALUES (%(id)s, %(name)s, %(host)s, %(pid)s, %(version)s, %(kinds)s, %(threads)s, %(running)s, %(life_key)s)
 ON CONFLICT (id) DO UPDATE
-   SET seen_at = clock_timestamp(), running = excluded.running, kinds = excluded.kinds, stopped_at = NULL;
+   SET seen_at = clock_timestamp(), running = excluded.running, kinds = excluded.kinds,
+       life_key = excluded.life_key, stopped_at = NULL;
 
 -- name: worker_stopped
 -- A worker left in good order.

@@ -117,9 +117,9 @@ def cancel(db: Database, job_id: UUID) -> bool:
     return bool(db.run("cancel", {"job_id": job_id}))
 
 
-def reap(db: Database) -> list[Ended]:
-    """Take back one bounded batch of ended leases."""
-    params = {"n": SWEEP, "max_crashes": MAX_CRASHES, "longest_lease_s": LONGEST_LEASE_S}
+def reap(db: Database, gone: Sequence[str] = ()) -> list[Ended]:
+    """Take back one bounded batch of leases that ended, or that are held by the workers `gone`."""
+    params = {"n": SWEEP, "max_crashes": MAX_CRASHES, "longest_lease_s": LONGEST_LEASE_S, "gone": list(gone)}
     return _ended(db.run("reap", params))
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
 import psycopg
@@ -30,6 +30,7 @@ _CHANNELS = (JOB_UPDATE, JOB_QUEUED, JOB_ENDED)
 _GATHER_S = 0.005
 _MAX_PENDING = 10_000
 _RETRY_S = 1.0
+_RELISTEN_S = 0.25
 # The commit need not reach the disk: who would miss the notice after a crash polls anyway. Set for this one
 # transaction, because a pooler would hand the session on.
 _SEND = """SELECT pg_notify(channel, payload)
@@ -121,7 +122,14 @@ class Listener:
         self._mutex = threading.Lock()
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
+        self._again = threading.Event()
         self.connected = False
+        self.on_session: Callable[[psycopg.Connection[object]], None] | None = None
+        """Called on the listener's thread with every new session, before anything is heard in it."""
+
+    def renew(self) -> None:
+        """Open a new session soon, if there is one: for whoever set `on_session` late."""
+        self._again.set()
 
     @contextmanager
     def subscribe(self, channel: str, payload: str, event: threading.Event | None = None) -> Iterator[threading.Event]:
@@ -162,6 +170,9 @@ class Listener:
         while not self._closing.is_set():
             try:
                 with psycopg.connect(conninfo(self._dsn), autocommit=True) as conn:
+                    self._again.clear()
+                    if self.on_session is not None:
+                        self.on_session(conn)
                     for channel in _CHANNELS:
                         conn.execute(f"LISTEN {channel}")
                     self.connected = True
@@ -171,11 +182,11 @@ class Listener:
                 log.warning("listening again soon", extra={"action": "listen_lost", "error": type(error).__name__})
             self.connected = False
             self._wake_all()
-            self._closing.wait(_RETRY_S)
+            self._closing.wait(_RELISTEN_S)
 
     def _hear(self, conn: psycopg.Connection[object]) -> None:
         # No SQL may run on this connection inside the loop: psycopg would wait for itself for ever.
-        while not self._closing.is_set():
+        while not (self._closing.is_set() or self._again.is_set()):
             for notice in conn.notifies(timeout=0.5):
                 self._wake(notice.channel, notice.payload)
                 if self._closing.is_set():

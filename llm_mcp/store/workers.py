@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from .pool import Database
+from .pool import Connection, Database
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,8 +37,12 @@ def seen(
     kinds: Sequence[str],
     threads: int,
     running: int,
+    life_key: int | None = None,
 ) -> None:
-    """Write that this worker is alive, takes these kinds and runs so many jobs now."""
+    """Write that this worker is alive, takes these kinds and runs so many jobs now.
+
+    `life_key` is what `live` returned for it: without that lock it counts as gone.
+    """
     db.run(
         "worker_seen",
         {
@@ -50,8 +54,20 @@ def seen(
             "kinds": list(kinds),
             "threads": threads,
             "running": running,
+            "life_key": life_key,
         },
     )
+
+
+def live(db: Database, conn: Connection) -> int:
+    """Take the lock that says, for as long as the session `conn` lasts, that its process lives; return its key."""
+    key: int = db.run("live", conn=conn)[0]["key"]
+    return key
+
+
+def absent(db: Database) -> list[str]:
+    """Return the ids of workers that hold leases and not the lock they said they hold."""
+    return [row["id"] for row in db.run("absent")]
 
 
 def stopped(db: Database, worker_id: str) -> None:

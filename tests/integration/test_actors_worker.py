@@ -20,6 +20,7 @@ from llm_mcp.embedded.postgres import EmbeddedPostgres
 from llm_mcp.job import Job, Status, Submission
 from llm_mcp.jobs import Jobs
 from llm_mcp.runtime import Runtime
+from llm_mcp.scheduler import Scheduler
 from llm_mcp.store.pool import connect
 from llm_mcp.worker import Worker
 from tests.integration.rows import emptied, shared_database
@@ -277,3 +278,23 @@ def test_a_process_gives_its_work_back_at_the_second(process: subprocess.Popen[b
     assert process.wait(15) == 0
     assert handle.status is Status.QUEUED
     assert [a.reason for a in jobs.attempts(handle.id)] == ["released"]
+
+
+def test_a_process_that_was_killed_costs_one_try_and_a_few_seconds(
+    process: subprocess.Popen[bytes], runtime: Runtime, jobs: Jobs
+) -> None:
+    """Its lease is of half a minute; its death is seen by the lock that its session held."""
+    handle = JobHandle(jobs, jobs.submit(Submission(kind="work.slow", payload=60)))
+    until(lambda: handle.status is Status.RUNNING)
+    with connect(runtime.dsn) as conn:
+        until(lambda: conn.execute("SELECT FROM llm.workers WHERE life_key IS NOT NULL").rowcount)
+    survivor = Scheduler(runtime)
+    survivor.start()
+    try:
+        process.kill()
+        killed_at = time.monotonic()
+        until(lambda: handle.status is Status.QUEUED)
+        assert time.monotonic() - killed_at < 5
+        assert handle.job().attempts == 1
+    finally:
+        survivor.stop()

@@ -42,7 +42,7 @@ VALUES: dict[str, dict[str, Any]] = {
     "verdict": {"job_id": _ID, "token": 1},
     "release": {"job_ids": [_ID], "tokens": [1]},
     "cancel": {"job_id": _ID},
-    "reap": {"n": 100, "max_crashes": 3, "longest_lease_s": 3600.0},
+    "reap": {"n": 100, "max_crashes": 3, "longest_lease_s": 3600.0, "gone": ["w9"]},
     "expire": {"n": 100},
     "prune": {"days": 7, "n": 1000},
     "status": {"job_id": _ID},
@@ -63,14 +63,17 @@ VALUES: dict[str, dict[str, Any]] = {
         "kinds": KINDS,
         "threads": 1,
         "running": 0,
+        "life_key": None,
     },
+    "live": {},
+    "absent": {},
     "worker_stopped": {"id": "w"},
     "workers": {"within_s": 60.0},
     "forget_workers": {},
     "health": {},
 }
 # Small tables, and those a full count of which is the question.
-MAY_BE_READ_WHOLE = {"workers", "schema_migrations"}
+MAY_BE_READ_WHOLE = {"workers", "schema_migrations", "pg_database"}
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ from llm_mcp import config
 from llm_mcp.embedded.postgres import EmbeddedPostgres
 from llm_mcp.job import Reason, Status
 from llm_mcp.jobs import Jobs
+from llm_mcp.keeper import Keeper
 from llm_mcp.runtime import Runtime
 from llm_mcp.scheduler import Scheduler
 from llm_mcp.store import jobs as verbs
+from llm_mcp.store import workers
 from llm_mcp.store.listen import JOB_ENDED, JOB_QUEUED
 from llm_mcp.store.pool import Connection, Database, connect
 from tests.integration.proxy import Proxy
@@ -104,6 +107,79 @@ def test_whoever_waits_is_told(schedule: Open, runtime: Runtime, db: Database, s
         assert claimer.wait(5)
         assert worker.wait(5)
         assert watcher.wait(5)
+
+
+def alive(dsn: str, db: Database, worker_id: str) -> Connection:
+    """Report a worker with a life lock and return the session that holds it."""
+    session = connect(dsn)
+    key = workers.live(db, session)
+    report(db, worker_id, key)
+    return session
+
+
+def report(db: Database, worker_id: str, life_key: int | None) -> None:
+    workers.seen(
+        db,
+        worker_id,
+        name="",
+        host="",
+        pid=1,
+        version="",
+        kinds=[],
+        threads=1,
+        running=1,
+        life_key=life_key,
+    )
+
+
+def test_a_worker_that_died_is_noticed_long_before_its_lease_ends(
+    schedule: Open, db: Database, dsn: str, jobs: Jobs
+) -> None:
+    dead, living, older = (lease(db, name) for name in ("dead", "living", "older"))
+    session, other = alive(dsn, db, "dead"), alive(dsn, db, "living")
+    report(db, "older", None)  # of a version that took no lock
+    schedule(reap_s=1.0)
+    died_at = time.monotonic()
+    session.close()
+    until(lambda: jobs.get(dead.job_id).status is Status.QUEUED)
+    assert time.monotonic() - died_at < 3.5
+    assert jobs.get(dead.job_id).error == "worker dead is gone"
+    assert [(a.status, a.reason) for a in jobs.attempts(dead.job_id)] == [("error", "lease_expired")]
+    for held in (living, older):
+        assert jobs.get(held.job_id).status is Status.RUNNING
+    other.close()
+
+
+def test_a_session_that_broke_is_not_a_worker_that_died(
+    schedule: Open, db: Database, dsn: str, sql: Connection, tmp_path: Path
+) -> None:
+    """As after a restart of the server: every session is gone, and the workers come back."""
+    schedule()
+    runtime = Runtime(config.load(db_dsn=dsn, data_dir=tmp_path, lease_s=30.0))
+    keeper = Keeper(runtime, worker_id="w", name="", threads=1, kinds=list, on_free=lambda: None)
+    keeper.start()
+    try:
+        run = keeper.hold(lease(db), claimed_at=time.monotonic())
+        for _ in range(3):
+            before = _life_key(sql)
+            until(lambda: _life_key(sql) and runtime.listener.connected)
+            sql.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+            until(lambda old=before: _life_key(sql) not in (None, old))  # type: ignore[misc] # mypy cannot infer a lambda with a default
+        time_up = time.monotonic() + 2.5  # longer than the grace
+        until(lambda: time.monotonic() > time_up)
+        assert verbs.status(db, run.lease.job_id) is Status.RUNNING
+        assert run.was_cut is None
+    finally:
+        keeper.stop()
+        runtime.close()
+
+
+def _life_key(sql: Connection) -> int | None:
+    row = sql.execute("SELECT life_key FROM llm.workers WHERE id = 'w'").fetchone()
+    return None if row is None else row["life_key"]
 
 
 def test_a_whole_fleet_that_died_is_taken_back_in_one_turn(runtime: Runtime, db: Database, sql: Connection) -> None:
