@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from . import schema
+from . import local_models, schema
 from .config import Settings, installed_version
-from .embedded import cluster, ollama, postgres
-from .embedded.device import catalog
+from .embedded import cluster, postgres
 from .errors import LlmMcpError
 from .jobs import Jobs
-from .runtime import LOCAL_OLLAMA, Runtime, serves_models
+from .local_models import Source, serves_models
+from .runtime import Runtime
 
 _LITTLE_DISK = 2**30
 
@@ -107,27 +107,20 @@ def _work(jobs: Jobs) -> Iterator[Finding]:
 
 
 def _models(settings: Settings) -> Iterator[Finding]:
-    if settings.ollama_base_url:
-        yield _answers(settings.ollama_base_url, "check OLLAMA_BASE_URL, and that the machine is up and has a model")
-        return
-    if settings.local_ollama and serves_models(LOCAL_OLLAMA):
-        yield Finding(Verdict.OK, f"Ollama at {LOCAL_OLLAMA} has models")
-        return
-    running = ollama.running_url(settings.data_dir)
-    if running is not None:
-        yield Finding(Verdict.OK, f"the embedded model answers at {running}")
-        return
-    reason = catalog.unavailable_reason(settings.embedded_model)
-    if reason is None:
-        yield Finding(Verdict.OK, "no Ollama here; llm-mcp up serves the embedded model")
-    else:
-        yield Finding(Verdict.WARN, *_split(reason))
-
-
-def _answers(url: str, remedy: str) -> Finding:
-    if serves_models(url.rstrip("/")):
-        return Finding(Verdict.OK, f"Ollama at {url} has models")
-    return Finding(Verdict.WARN, f"no Ollama with a model answers at {url}", remedy)
+    found = local_models.find(settings)
+    reason = local_models.no_embedded_reason(settings)
+    match found:
+        case (Source.SET, url) if not serves_models(url):
+            remedy = "check OLLAMA_BASE_URL, and that the machine is up and has a model"
+            yield Finding(Verdict.WARN, f"no Ollama with a model answers at {url}", remedy)
+        case (Source.EMBEDDED, url):
+            yield Finding(Verdict.OK, f"the embedded model answers at {url}")
+        case (_, url):
+            yield Finding(Verdict.OK, f"Ollama at {url} has models")
+        case None if reason is None:
+            yield Finding(Verdict.OK, "no Ollama here; llm-mcp up serves the embedded model")
+        case None:
+            yield Finding(Verdict.WARN, *_split(str(reason)))
 
 
 def _keys(settings: Settings) -> Iterator[Finding]:

@@ -17,8 +17,9 @@ from .run import Run
 Verb = Literal["generate", "chat", "embed"]
 
 _MILLION = Decimal(1_000_000)
-_LOCAL = frozenset({"ollama"})
-_local = threading.local()
+_FREE = frozenset({"ollama"})
+"""Providers on machines of one's own: a call costs nothing, and reasoning is shown unless refused."""
+_thread = threading.local()
 
 
 def call(run: Run, provider: str, verb: Verb, payload: BaseModel) -> dict[str, Any]:
@@ -56,7 +57,7 @@ def text_result(provider: str, asked: Mapping[str, Any], reply: Reply) -> dict[s
         "cost": cost_text(cost_usd(provider, asked, reply)),
         "data": reply.data,
     }
-    if reply.thinking and asked.get("thinking", provider in _LOCAL):
+    if reply.thinking and asked.get("thinking", provider in _FREE):
         result["thinking"] = reply.thinking
     return result
 
@@ -84,7 +85,7 @@ def cost_usd(provider: str, asked: Mapping[str, Any], reply: Reply) -> Decimal |
     if isinstance(price_in, int | float) and isinstance(price_out, int | float):
         paid = Decimal(str(price_in)) * reply.usage.tokens_in + Decimal(str(price_out)) * reply.usage.tokens_out
         return paid / _MILLION
-    return Decimal(0) if provider in _LOCAL else None
+    return Decimal(0) if provider in _FREE else None
 
 
 def cost_text(usd: Decimal | None) -> str | None:
@@ -108,7 +109,7 @@ def _ask(provider: Provider, verb: Verb, asked: dict[str, Any], wire: Wire, run:
 
 def _wire(run: Run) -> Wire:
     """Return this worker thread's HTTP client."""
-    wire: Wire | None = getattr(_local, "wire", None)
+    wire: Wire | None = getattr(_thread, "wire", None)
     if wire is None:
-        wire = _local.wire = Wire(read_timeout_s=run.runtime.settings.provider_timeout_s)
+        wire = _thread.wire = Wire(read_timeout_s=run.runtime.settings.provider_timeout_s)
     return wire

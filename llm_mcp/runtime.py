@@ -9,12 +9,10 @@ from collections.abc import Mapping
 from functools import cached_property
 from uuid import UUID
 
-from . import config
+from . import config, local_models
 from .config import Settings
-from .embedded import ollama as embedded_ollama
 from .embedded import postgres as embedded_postgres
-from .errors import ProviderError, SetupError, Unavailable
-from .http import get_json
+from .errors import ProviderError, SetupError
 from .providers.base import Provider
 from .providers.ollama import Ollama
 from .providers.openai import OpenAI
@@ -22,9 +20,7 @@ from .providers.openrouter import OpenRouter
 from .store.listen import JOB_UPDATE, Listener, Notifier
 from .store.pool import Database
 
-LOCAL_OLLAMA = "http://127.0.0.1:11434"
 _LOOK_AGAIN_S = 5.0
-_PROBE_S = 0.5
 
 
 class Runtime:
@@ -62,7 +58,10 @@ class Runtime:
     @cached_property
     def db(self) -> Database:
         """The connection pool."""
-        return Database(self.dsn, schema=self.settings.db_schema, size=self.settings.db_pool_size)
+        settings = self.settings
+        # A way past a pooler is set where there is one.
+        pooled = settings.db_direct_dsn is not None
+        return Database(self.dsn, schema=settings.db_schema, size=settings.db_pool_size, pooled=pooled)
 
     @cached_property
     def notifier(self) -> Notifier:
@@ -109,22 +108,18 @@ class Runtime:
 
         Raises ProviderError (retryable) when there is none. The answer is kept for a few seconds.
         """
-        if self.settings.ollama_base_url:
-            return self.settings.ollama_base_url
         with self._mutex:
             known = self._ollama
         if known is not None and time.monotonic() - known[0] < _LOOK_AGAIN_S:
             return known[1]
-        if self.settings.local_ollama and serves_models(LOCAL_OLLAMA):
-            url: str | None = LOCAL_OLLAMA
-        else:
-            url = embedded_ollama.running_url(self.settings.data_dir)
-        if url is None:
+        found = local_models.find(self.settings)
+        if found is None:
             raise ProviderError(
                 "no Ollama with a model at 127.0.0.1:11434 and no embedded model running (see: llm-mcp doctor)",
                 retryable=True,
                 code="unreachable",
             )
+        _, url = found
         with self._mutex:
             self._ollama = (time.monotonic(), url)
         return url
@@ -138,15 +133,6 @@ class Runtime:
         for part in ("notifier", "listener", "db"):
             if part in self.__dict__:
                 getattr(self, part).close()
-
-
-def serves_models(base_url: str) -> bool:
-    """Return whether an Ollama answers there within half a second and has at least one model."""
-    try:
-        found = get_json(f"{base_url}/api/tags", timeout_s=_PROBE_S, max_bytes=2**20)
-    except (ProviderError, Unavailable):
-        return False
-    return isinstance(found, dict) and bool(found.get("models"))
 
 
 _current: tuple[int, Runtime] | None = None

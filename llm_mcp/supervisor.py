@@ -7,7 +7,6 @@ of signals in one loop, and starts again what ended by itself. The scheduler is 
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import socket
 import sys
@@ -15,15 +14,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from . import config, schema
+from . import config, listening, local_models, schema
 from .child import Child
 from .config import Settings
-from .embedded import ollama
 from .embedded.cluster import make_folder
-from .embedded.device import catalog
 from .embedded.postgres import EmbeddedPostgres
 from .errors import SetupError
-from .runtime import LOCAL_OLLAMA, Runtime, serves_models
+from .runtime import Runtime
 from .scheduler import Scheduler
 from .signals import Signals
 
@@ -35,7 +32,6 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 10.0
 _LAST_WORDS_S = 8.0
 _WEB_END_S = 8.0
 _DEVICE_END_S = 3.0
-_BACKLOG = 2048
 
 
 @dataclass(eq=False, slots=True)
@@ -74,10 +70,11 @@ class Supervisor:
 
         Raises SetupError when something cannot be started.
         """
-        with Signals(signal.SIGTERM, signal.SIGINT, signal.SIGCHLD) as signals, _listen(self._settings) as door:
+        watched = Signals(signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
+        with watched as signals, listening.opened(self._settings) as door:
             try:
                 self._start(door)
-                self._watch(signals, lambda: on_ready(_url(door)))
+                self._watch(signals, lambda: on_ready(listening.url(door)))
                 self._drain(signals)
             finally:
                 self._end()
@@ -92,13 +89,10 @@ class Supervisor:
             self._postgres.start()
         self._runtime = runtime = Runtime(settings)
         schema.migrate(runtime, on_applied=lambda made: self._say(f"migrated {made.version:04} {made.name}"))
-        host, port = door.getsockname()[:2]
-        environment = config.child_environment(
-            settings.model_copy(update={"http_addr": f"[{host}]:{port}" if ":" in host else f"{host}:{port}"})
-        )
+        environment = config.child_environment(settings.model_copy(update={"http_addr": listening.address(door)}))
         own = [sys.executable, "-m", "llm_mcp"]
         children = [
-            *self._device(environment),
+            *self._device(),
             *(Child(f"worker {i + 1}", [*own, "worker"], environment=environment) for i in range(self._workers)),
             Child("web", [*own, "web", "--fd", str(door.fileno())], environment=environment, pass_fds=[door.fileno()]),
         ]
@@ -109,24 +103,19 @@ class Supervisor:
         self._scheduler = Scheduler(runtime)
         self._scheduler.start()
 
-    def _device(self, environment: dict[str, str]) -> list[Child]:
-        settings = self._settings
-        if settings.ollama_base_url:
-            self._say(f"models: Ollama at {settings.ollama_base_url}")
-            return []
-        if settings.local_ollama and serves_models(LOCAL_OLLAMA):
-            self._say(f"models: Ollama at {LOCAL_OLLAMA}")
-            return []
-        if not self._model:
+    def _device(self) -> list[Child]:
+        """Return the embedded device to start, unless another Ollama is there or it cannot be had, and say which."""
+        found = local_models.find(self._settings)
+        reason = local_models.no_embedded_reason(self._settings)
+        if found is not None and found[0] is not local_models.Source.EMBEDDED:
+            self._say(f"models: Ollama at {found[1]}")
+        elif not self._model:
             self._say("models: none of this machine (--no-model)")
-            return []
-        reason = catalog.unavailable_reason(settings.embedded_model)
-        if reason is not None:
+        elif reason is not None:
             self._say(f"models: none of this machine ({reason})")
-            return []
-        models = catalog.packaged_models(settings.embedded_model)
-        argv = ollama.command(settings.data_dir, models, context=settings.embedded_context)
-        return [Child("embedded model", argv, environment=environment)]
+        else:
+            return [local_models.embedded_device(self._settings)]
+        return []
 
     def _watch(self, signals: Signals, on_ready: Callable[[], None]) -> None:
         """Keep everything alive until told to stop. Raises SetupError when it does not get ready."""
@@ -201,20 +190,3 @@ class Supervisor:
             self._runtime.close()
         if self._postgres is not None:
             self._postgres.stop()
-
-
-def _listen(settings: Settings) -> socket.socket:
-    """Open the web door's socket here, so that it stays open while the web process is started again."""
-    host, port = settings.http_host_port
-    try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        return socket.create_server(address[:2], family=family, backlog=_BACKLOG)
-    except OSError as error:
-        why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
-        raise SetupError(f"CORE_HTTP_ADDR: cannot listen on {settings.http_addr}: {why}") from None
-
-
-def _url(door: socket.socket) -> str:
-    host, port = door.getsockname()[:2]
-    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104 - not bound, shown
-    return f"http://{shown}:{port}"

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import traceback
-from uuid import UUID
 
 from flask import Flask, Response, request
 from gunicorn.http.errors import ParseException  # type: ignore[import-untyped] # gunicorn ships no types
@@ -119,17 +118,6 @@ def unforeseen(error: BaseException) -> None:
     """Log an error without its text, which may quote what the client sent."""
     where = "".join(traceback.format_tb(error.__traceback__))
     log.error("request failed", extra={"action": "request_failed", "error": type(error).__name__, "where": where})
-
-
-def job_id(text: str) -> UUID:
-    """Return the job id of a path. Raises NotFound for anything but a lower-case UUID."""
-    try:
-        found = UUID(text)
-    except ValueError:
-        found = None
-    if found is None or str(found) != text:
-        raise NotFound("no such job")
-    return found
 
 
 def _take_the_rest() -> None:

@@ -9,8 +9,8 @@ from flask import Blueprint, Response, request
 from llm_mcp.errors import InvalidInput
 from llm_mcp.job import Status, Submission
 
+from . import ids
 from .body import Body
-from .errors import job_id
 from .reply import answer, job_object, service
 
 blueprint = Blueprint("jobs", __name__, url_prefix="/v1/jobs")
@@ -70,13 +70,13 @@ def page() -> Response:
 @blueprint.get("/<text>")
 def get(text: str) -> Response:
     """Return one job."""
-    return answer(job_object(service().get(job_id(text))))
+    return answer(job_object(service().get(ids.job_id(text))))
 
 
 @blueprint.post("/<text>/cancel")
 def cancel(text: str) -> Response:
     """End a job: 200 with it, 409 `already_finished`."""
-    return answer(job_object(service().cancel(job_id(text))))
+    return answer(job_object(service().cancel(ids.job_id(text))))
 
 
 def _key() -> str | None:
@@ -118,10 +118,7 @@ def _cursor() -> UUID | None:
     text = request.args.get("cursor")
     if not text:
         return None
-    try:
-        found = UUID(text)
-    except ValueError:
-        found = None
-    if found is None or str(found) != text:
+    found = ids.read(text)
+    if found is None:
         raise InvalidInput("not a cursor of ours", field="cursor")
     return found

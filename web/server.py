@@ -16,11 +16,10 @@ from typing import Any
 from flask import Flask
 from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped] # gunicorn ships no types
 
-from llm_mcp import logs
+from llm_mcp import listening, logs
 from llm_mcp import runtime as runtimes
 from llm_mcp.child import follow_owner
 from llm_mcp.config import Settings
-from llm_mcp.errors import SetupError
 from llm_mcp.kinds import load_modules
 from llm_mcp.runtime import Runtime
 
@@ -29,7 +28,6 @@ from .process import Log, Process
 
 _SPARE_THREADS = 64
 _GRACE_S = 4
-_BACKLOG = 2048
 # A client that neither reads nor sends for so long is dropped by the kernel, s.
 _STALLED_S = 10
 
@@ -43,7 +41,7 @@ class Server(BaseApplication):  # type: ignore[misc] # gunicorn ships no types
     def __init__(self, settings: Settings, door: socket.socket, *, processes: int = 1) -> None:
         self._settings = settings
         self._processes = processes
-        self._url = url(door)
+        self._url = listening.url(door)
         self._fd = door.detach()
         self._follow = follow_owner(signal.SIGKILL)
         self._runtime: Runtime | None = None
@@ -61,7 +59,7 @@ class Server(BaseApplication):  # type: ignore[misc] # gunicorn ships no types
             "workers": self._processes,
             "threads": self._settings.max_streams + _SPARE_THREADS,
             "worker_connections": self._settings.max_streams * 2 + _SPARE_THREADS,
-            "backlog": _BACKLOG,
+            "backlog": listening.BACKLOG,
             "timeout": 30,
             "graceful_timeout": _GRACE_S,
             "keepalive": 5,
@@ -108,37 +106,9 @@ def serve(settings: Settings, *, processes: int = 1, fd: int | None = None) -> N
     """
     logs.configure(settings)
     load_modules(settings.user_modules())  # here, so that a missing one is an error of ours and not of every process
-    door = _opened(settings) if fd is None else _inherited(fd)
+    door = listening.opened(settings) if fd is None else listening.inherited(fd)
     # Accepted connections have these from their listener.
     door.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", _STALLED_S, 0))
     if hasattr(socket, "TCP_USER_TIMEOUT"):
         door.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _STALLED_S * 1000)
     Server(settings, door, processes=processes).run()
-
-
-def url(door: socket.socket) -> str:
-    """Return the base URL of a bound socket; one bound to every address is shown as loopback."""
-    host, port = door.getsockname()[:2]
-    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104 - not bound, shown
-    return f"http://{shown}:{port}"
-
-
-def _opened(settings: Settings) -> socket.socket:
-    host, port = settings.http_host_port
-    try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        return socket.create_server((str(address[0]), int(address[1])), family=family, backlog=_BACKLOG)
-    except OSError as error:
-        # Python adds words to the system's; a name that cannot be resolved has a number of another sort.
-        words = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
-        raise SetupError(f"CORE_HTTP_ADDR: cannot listen on {settings.http_addr}: {words}") from None
-
-
-def _inherited(fd: int) -> socket.socket:
-    try:
-        door = socket.socket(fileno=fd)
-        if door.family in (socket.AF_INET, socket.AF_INET6) and door.type == socket.SOCK_STREAM:
-            return door
-    except OSError:
-        pass
-    raise SetupError(f"--fd: {fd} is not a TCP socket")

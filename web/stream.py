@@ -21,7 +21,8 @@ from llm_mcp.events import Cursor, Event
 from llm_mcp.job import Job, Status
 from llm_mcp.jobs import Jobs
 
-from .errors import body, job_id, unforeseen, words
+from .errors import body, unforeseen, words
+from .ids import job_id
 from .reply import job_object, service
 from .streams import streams
 
@@ -32,7 +33,6 @@ _BYE_RETRY_MS = 500
 _KEEP_ALIVE_S = 15.0
 # How often a quiet stream looks whether its client is still there and whether the process is to stop, s.
 _TURN_S = 0.5
-# The client need not know of a short absence of the database; a longer one ends the stream, resumable.
 _HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 

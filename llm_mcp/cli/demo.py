@@ -8,6 +8,7 @@ import signal
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,13 +20,11 @@ import orjson
 from rich.table import Table
 from rich.text import Text
 
-from llm_mcp import config
+from llm_mcp import config, local_models
 from llm_mcp.child import Child
 from llm_mcp.config import Settings
-from llm_mcp.embedded.device import catalog
 from llm_mcp.errors import SetupError
 from llm_mcp.events import DELTA, Event
-from llm_mcp.http import Wire
 from llm_mcp.job import Attempt, Job, Status
 from llm_mcp.jobs import Jobs
 from llm_mcp.runtime import Runtime
@@ -48,7 +47,7 @@ _SECOND = {
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """How one job went: the finished job, its tries, what a watcher measured, and seconds from the kill to the end."""
+    """How one job went: the finished job, its attempts, what a watcher measured, and seconds from the kill to the end."""
 
     job: Job
     tries: list[Attempt]
@@ -94,7 +93,7 @@ def _settings(scratch: Path) -> Settings:
         http_addr="127.0.0.1:0",
         lease_s=_LEASE_S,
         log_level="WARNING",
-        local_ollama=catalog.unavailable_reason(config.load().embedded_model) is not None,
+        local_ollama=local_models.no_embedded_reason(config.load()) is not None,
     )
     return chosen.model_copy(update={"db_dsn": None, "db_direct_dsn": None, "ollama_base_url": None, "modules": ""})
 
@@ -121,16 +120,12 @@ def _everything(settings: Settings, log: Path) -> Iterator[str]:
 
 
 def _post(url: str, payload: dict[str, Any]) -> UUID:
-    wire = Wire(read_timeout_s=10.0)
-    try:
-        body = orjson.dumps({"kind": "ollama.generate", "payload": payload, "source": "demo"})
-        with wire.request("POST", f"{url}/v1/jobs", body=body) as answer:
-            told = orjson.loads(answer.read())
-        err.print(f"POST /v1/jobs → {answer.status} {told['job_id']}", style="dim")
-        err.print(Status.QUEUED, style="cyan")
-        return UUID(told["job_id"])
-    finally:
-        wire.close()
+    body = orjson.dumps({"kind": "ollama.generate", "payload": payload, "source": "demo"})
+    with urllib.request.urlopen(f"{url}/v1/jobs", data=body, timeout=10) as answer:  # noqa: S310 - our own, on loopback
+        status, told = answer.status, orjson.loads(answer.read())
+    err.print(f"POST /v1/jobs → {status} {told['job_id']}", style="dim")
+    err.print(Status.QUEUED, style="cyan")
+    return UUID(told["job_id"])
 
 
 def _tell(jobs: Jobs, job_id: UUID, *, kill: bool = False) -> Story:

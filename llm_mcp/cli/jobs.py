@@ -45,7 +45,7 @@ def list_jobs(
         err.print("no jobs")
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("id", "kind", "status", "tries", "age", "error"):
+    for heading in ("id", "kind", "status", "attempts", "age", "error"):
         table.add_column(heading, no_wrap=heading != "error", overflow="ellipsis")
     for job in found:
         table.add_row(
@@ -69,7 +69,7 @@ def show(job_id: JobId, json: Json = False, data_dir: DataDir = None, dsn: Dsn =
     jobs = service(data_dir=data_dir, dsn=dsn)
     job, tries = jobs.get(job_id), jobs.attempts(job_id)
     told = facts(job, whole=True)
-    told["tries"] = [
+    told["attempted"] = [
         {
             "attempt": t.attempt,
             "status": t.status,
@@ -92,10 +92,10 @@ def show(job_id: JobId, json: Json = False, data_dir: DataDir = None, dsn: Dsn =
     for name in ("queued_at", "finished_at", "deadline_at", "priority", "source"):
         if told[name]:
             out.print(f"{name:<12}{clean(str(told[name]))}")
-    for t in told["tries"]:
+    for t in told["attempted"]:
         fate = f"{t['status']} ({t['reason']})" if t["reason"] else t["status"]
         took = "" if t["seconds"] is None else f" after {t['seconds']} s"
-        out.print(f"try {t['attempt']:<8}{fate}{took} on {clean(t['worker_id'])}")
+        out.print(f"attempt {t['attempt']:<4}{fate}{took} on {clean(t['worker_id'])}")
     for name in ("payload", "result"):
         if told[name] is not None:
             out.print(f"{name}:")

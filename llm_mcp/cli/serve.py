@@ -47,10 +47,7 @@ def web(
 
     The database must be migrated. Prints one line `ready http://HOST:PORT` on standard output once it serves.
     """
-    from llm_mcp import logs
-
     chosen = settings(data_dir=data_dir, dsn=dsn, http=http)
-    logs.configure(chosen)
     # By its import string: a door does not import another.
     module, _, name = _WEB.partition(":")
     getattr(importlib.import_module(module), name)(chosen, processes=processes, fd=fd)

@@ -1,0 +1,53 @@
+"""The socket of the HTTP door: opened by whoever shall hold it, handed to whoever serves it."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+from .config import Settings
+from .errors import SetupError
+
+BACKLOG = 2048
+
+
+def opened(settings: Settings) -> socket.socket:
+    """Return a socket bound to `settings.http_addr` and listening.
+
+    Raises SetupError, one line, when the address is taken or cannot be had.
+    """
+    host, port = settings.http_host_port
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        return socket.create_server((str(address[0]), int(address[1])), family=family, backlog=BACKLOG)
+    except OSError as error:
+        # Python adds words to the system's; a name that cannot be resolved has a number of another sort.
+        words = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
+        raise SetupError(f"CORE_HTTP_ADDR: cannot listen on {settings.http_addr}: {words}") from None
+
+
+def inherited(fd: int) -> socket.socket:
+    """Return the TCP socket with this number, which another process bound.
+
+    Raises SetupError when it is none.
+    """
+    try:
+        door = socket.socket(fileno=fd)
+        if door.family in (socket.AF_INET, socket.AF_INET6) and door.type == socket.SOCK_STREAM:
+            return door
+    except OSError:
+        pass
+    raise SetupError(f"--fd: {fd} is not a TCP socket")
+
+
+def address(door: socket.socket) -> str:
+    """Return HOST:PORT of a bound socket, with the real port when any free one was asked for."""
+    host, port = door.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def url(door: socket.socket) -> str:
+    """Return the base URL of a bound socket; one bound to every address is shown as loopback."""
+    host, _, port = address(door).rpartition(":")
+    shown = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host)  # noqa: S104 - not bound, shown
+    return f"http://{shown}:{port}"
