@@ -104,7 +104,7 @@ class Settings(BaseSettings):
 
     # Limits
     max_body_bytes: int = Field(16 * 2**20, ge=1024, validation_alias=_env("LLM_MCP_MAX_BODY_BYTES"))
-    """Largest request body, payload or result of any door, bytes."""
+    """Largest request body, payload or result, bytes (plain SQL: always 16 MiB)."""
     max_streams: int = Field(1000, ge=1, le=20000, validation_alias=_env("LLM_MCP_MAX_STREAMS"))
     """Open streams a web process carries; more are told 503."""
     event_retention_days: int = Field(7, ge=1, le=3650, validation_alias=_env("LLM_MCP_EVENT_RETENTION_DAYS"))

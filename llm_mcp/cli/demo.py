@@ -47,7 +47,7 @@ _SECOND = {
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """How one job went: the finished job, its attempts, what a watcher measured, and seconds from the kill to the end."""
+    """How one job went: the finished job, its attempts, what a watcher measured, seconds from the kill to the end."""
 
     job: Job
     tries: list[Attempt]

@@ -61,15 +61,15 @@ def list_jobs(
 
 @app.command()
 def show(job_id: JobId, json: Json = False, data_dir: DataDir = None, dsn: Dsn = None) -> None:
-    """Show one job: its facts, its tries, its payload and result."""
+    """Show one job: its facts, its attempts, its payload and result."""
     from llm_mcp.job import Status
 
     from .terminal import STYLES, clean, facts, out, print_json, status_text
 
     jobs = service(data_dir=data_dir, dsn=dsn)
-    job, tries = jobs.get(job_id), jobs.attempts(job_id)
+    job, attempts = jobs.get(job_id), jobs.attempts(job_id)
     told = facts(job, whole=True)
-    told["attempted"] = [
+    told["history"] = [
         {
             "attempt": t.attempt,
             "status": t.status,
@@ -78,7 +78,7 @@ def show(job_id: JobId, json: Json = False, data_dir: DataDir = None, dsn: Dsn =
             "seconds": None if t.finished_at is None else round((t.finished_at - t.started_at).total_seconds(), 3),
             "error": t.error,
         }
-        for t in tries
+        for t in attempts
     ]
     if json:
         print_json(told)
@@ -92,7 +92,7 @@ def show(job_id: JobId, json: Json = False, data_dir: DataDir = None, dsn: Dsn =
     for name in ("queued_at", "finished_at", "deadline_at", "priority", "source"):
         if told[name]:
             out.print(f"{name:<12}{clean(str(told[name]))}")
-    for t in told["attempted"]:
+    for t in told["history"]:
         fate = f"{t['status']} ({t['reason']})" if t["reason"] else t["status"]
         took = "" if t["seconds"] is None else f" after {t['seconds']} s"
         out.print(f"attempt {t['attempt']:<4}{fate}{took} on {clean(t['worker_id'])}")

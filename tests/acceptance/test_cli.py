@@ -112,7 +112,7 @@ def test_jobs_list_show_and_cancel(shared: Up) -> None:
     shown = llm_mcp(shared, "jobs", "show", waiting).stdout
     assert "no live worker serves 'nobody.serves.this'" in shown
     told = json.loads(llm_mcp(shared, "jobs", "show", waiting, "--json").stdout)
-    assert (told["payload"], told["attempted"], told["served"]) == ({"a": 1}, [], False)
+    assert (told["payload"], told["history"], told["served"]) == ({"a": 1}, [], False)
     assert llm_mcp(shared, "jobs", "cancel", waiting).stdout.strip() == f"{waiting} cancelled"
     again = llm_mcp(shared, "jobs", "cancel", waiting)
     assert again.returncode == 1

@@ -96,6 +96,17 @@ def test_the_sql_example_runs(shared: Up) -> None:
     assert shared.finished(job_id)["status"] == "done"
 
 
+def test_the_recording_is_of_the_demo_there_is(shared: Up) -> None:
+    """Its rows and lines are those that `llm-mcp demo` prints today; what the model said may differ."""
+    recording = blocks("text")[0]
+    source = (ROOT / "llm_mcp" / "cli" / "demo.py").read_text()
+    for line in re.findall(r'^        "([a-z/ ]+)": ', source, re.MULTILINE):
+        assert f"\n{line}  " in recording
+    for line in re.findall(r'err.print\("(?:\\n)?(\d\. [^"]+)"', source):
+        assert line in recording
+    assert blocks("text", "README.ru.md")[0] == recording
+
+
 @pytest.mark.parametrize("language", ["sh", "python", "sql"])
 def test_the_russian_page_has_the_same_examples(language: str) -> None:
     assert blocks(language, "README.ru.md") == blocks(language)

@@ -121,6 +121,7 @@ def test_a_stream_goes_on_after_the_web_process_was_killed(scratch: Scratch, cut
     up = scratch.up("--workers", "1", "--no-model")
     job_id = up.post("test.slow_words", {"count": 120, "pause_s": 0.03})
     told: list[Frame] = []
+    kills = 0
     for cut in range(cuts + 1):
         last = next((frame.id for frame in reversed(told) if frame.id), "")
         wanted = len(told) + 6
@@ -129,9 +130,11 @@ def test_a_stream_goes_on_after_the_web_process_was_killed(scratch: Scratch, cut
                 told.append(frame)
                 if cut < cuts and frame.id and len(told) >= wanted:
                     kill(up.child(" web "))
+                    kills += 1
                     wanted = 10**9
         except OSError:
             continue
+    assert kills == cuts
     assert told[-1].event == "end"
     job = up.job(job_id)
     assert text_of(told) == job["result"]["response"]
@@ -145,10 +148,12 @@ def test_a_stream_outlives_a_killed_postgres(scratch: Scratch) -> None:
     up = scratch.up("--workers", "1", "--no-model", lease_s=30.0)
     job_id = up.post("test.slow_words", {"count": 100, "pause_s": 0.03})
     told: list[Frame] = []
+    killed = 0.0
     for frame in up.follow(job_id):
         told.append(frame)
         if frame.id and len(ids_of(told)) == 5:
-            kill(up.child("postgres -D"))
+            killed = kill(up.child("postgres -D"))
+    assert killed
     job = up.job(job_id)
     assert told[-1].event == "end"
     assert (job["status"], job["attempts"]) == ("done", 1)
@@ -185,6 +190,25 @@ def test_nothing_acknowledged_is_lost_when_postgres_is_killed_under_submits(scra
     assert set(refused) <= {503}
     for job_id in acknowledged:
         assert up.finished(job_id)["status"] == "done"
+
+
+def test_no_transaction_is_open_while_a_job_runs(scratch: Scratch) -> None:
+    up = scratch.up("--workers", "2", "--no-model")
+    running = [up.post("test.slow_words", {"count": 100, "pause_s": 0.03}) for _ in range(4)]
+    until(lambda: all(up.job(job_id)["status"] == "running" for job_id in running))
+    jobs = up.jobs()
+    query = """SELECT state, query FROM pg_stat_activity
+                WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
+                  AND (state LIKE 'idle in transaction%' OR now() - xact_start > interval '1 s')"""
+    looks = 0
+    try:
+        with psycopg.connect(jobs.runtime.dsn, autocommit=True) as conn:
+            while any(up.job(job_id)["status"] == "running" for job_id in running):
+                assert conn.execute(query).fetchall() == []
+                looks += 1
+    finally:
+        jobs.runtime.close()
+    assert looks > 20
 
 
 def test_cancel_cuts_a_running_job_at_once(scratch: Scratch) -> None:
