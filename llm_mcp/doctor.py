@@ -94,7 +94,8 @@ def _work(jobs: Jobs) -> Iterator[Finding]:
     workers = jobs.workers()
     if workers:
         threads = sum(worker.threads for worker in workers)
-        yield Finding(Verdict.OK, f"{len(workers)} workers, {threads} jobs at once")
+        count = f"{len(workers)} worker{'' if len(workers) == 1 else 's'}"
+        yield Finding(Verdict.OK, f"{count}, {threads} jobs at once")
     else:
         yield Finding(Verdict.WARN, "no worker is alive: jobs wait", "run: llm-mcp worker")
     for kind, waiting in jobs.unserved().items():
@@ -129,7 +130,7 @@ def _keys(settings: Settings) -> Iterator[Finding]:
         ("OPENROUTER_API_KEY", settings.openrouter_api_key, "openrouter.*"),
     ):
         if key is None:
-            yield Finding(Verdict.OK, f"{name} is not set: jobs of {kinds} will fail", "")
+            yield Finding(Verdict.OK, f"{name} is not set; only jobs of {kinds} need it")
         else:
             yield Finding(Verdict.OK, f"{name} is set")
 
