@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
-import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import IO
@@ -57,14 +58,14 @@ class Child:
         self._pass_fds = tuple(pass_fds)
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
-        self._said = b""
+        self._ready = threading.Event()
+        self._line = ""
         self.started_at = 0.0
         """Monotonic instant of the last start, s."""
 
     def start(self) -> None:
         """Start the process."""
-        self._forget()
-        self._said = b""
+        self._ready, self._line = threading.Event(), ""
         self.started_at = time.monotonic()
         self._process = subprocess.Popen(
             self._argv,
@@ -76,6 +77,10 @@ class Child:
             start_new_session=True,  # Ctrl-C is for the owner, who drains in the right order
             preexec_fn=follow_owner(signal.SIGTERM),  # noqa: PLW1509 - prctl must run in the child; it takes no lock
         )
+        listening = threading.Thread(
+            target=self._listen, args=(self._process.stdout, self._ready), name=f"llm-mcp-{self.name}", daemon=True
+        )
+        listening.start()
 
     @property
     def pid(self) -> int | None:
@@ -88,15 +93,12 @@ class Child:
 
     def says_ready(self) -> bool:
         """Return whether it has said `ready …` since its start; does not wait."""
-        pipe = None if self._process is None else self._process.stdout
-        if pipe is not None and b"\n" not in self._said and select.select([pipe], [], [], 0)[0]:
-            self._said += os.read(pipe.fileno(), _MAX_LINE)
-        return self._said.startswith(b"ready") and b"\n" in self._said
+        return self._ready.is_set()
 
     @property
     def line(self) -> str:
         """What followed `ready`, such as a URL; "" before it was said."""
-        return self._said.partition(b"\n")[0].decode(errors="replace").partition(" ")[2]
+        return self._line
 
     def signal(self, number: int) -> None:
         """Send it a signal, when it runs."""
@@ -117,9 +119,19 @@ class Child:
         """End it at once and take its exit code."""
         self.signal(signal.SIGKILL)
         self.wait(5.0)
-        self._forget()
 
-    def _forget(self) -> None:
-        if self._process is not None and self._process.stdout is not None:
-            self._process.stdout.close()
-        self._process = None
+    def _listen(self, said: IO[bytes], ready: threading.Event) -> None:
+        """Read what it says until it ends: the ready line is for us, all else goes where its log goes.
+
+        On a thread of its own, for a child whose pipe is full would stand still.
+        """
+        elsewhere = self._log or sys.stderr.buffer
+        with said:
+            while line := said.readline(_MAX_LINE):
+                if line.startswith(b"ready ") and line.endswith(b"\n") and not ready.is_set():
+                    self._line = line.decode(errors="replace").strip().partition(" ")[2]
+                    ready.set()
+                    continue
+                with contextlib.suppress(OSError, ValueError):  # nobody reads our log any more
+                    elsewhere.write(line)
+                    elsewhere.flush()

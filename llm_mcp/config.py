@@ -1,6 +1,7 @@
 """Settings: the only reader of the environment.
 
-Order: explicit argument, then environment, then `.env` in the working directory, then the default here.
+Order: explicit argument, then environment, then `.env` in the working directory, then the default here. Another file
+than `.env` is named in LLM_MCP_ENV_FILE; empty, none is read, which is so in child processes: they get all from us.
 Names without a prefix are the ones existing deployments already set; all others start with LLM_MCP_.
 """
 
@@ -17,6 +18,8 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_vali
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from .errors import SetupError
+
+_ENV_FILE = "LLM_MCP_ENV_FILE"
 
 
 def installed_version() -> str:
@@ -41,9 +44,7 @@ def _env(*names: str) -> AliasChoices:
 class Settings(BaseSettings):
     """Everything that can be set; each field's description says its unit and meaning."""
 
-    model_config = SettingsConfigDict(
-        env_file=".env", env_ignore_empty=True, extra="ignore", populate_by_name=True, frozen=True
-    )
+    model_config = SettingsConfigDict(env_ignore_empty=True, extra="ignore", populate_by_name=True, frozen=True)
 
     # Where things are
     data_dir: Path = Field(default_factory=default_data_dir, validation_alias=_env("LLM_MCP_DATA_DIR"))
@@ -105,6 +106,8 @@ class Settings(BaseSettings):
     # Limits
     max_body_bytes: int = Field(16 * 2**20, ge=1024, validation_alias=_env("LLM_MCP_MAX_BODY_BYTES"))
     """Largest request body, payload or result, bytes (plain SQL: always 16 MiB)."""
+    allowed_hosts: str = Field("", validation_alias=_env("LLM_MCP_ALLOWED_HOSTS"))
+    """Comma-separated host names that requests and browsers may call us by, besides loopback's own."""
     max_streams: int = Field(1000, ge=1, le=20000, validation_alias=_env("LLM_MCP_MAX_STREAMS"))
     """Open streams a web process carries; more are told 503."""
     event_retention_days: int = Field(7, ge=1, le=3650, validation_alias=_env("LLM_MCP_EVENT_RETENTION_DAYS"))
@@ -145,6 +148,11 @@ class Settings(BaseSettings):
         """Return the names of the user's modules to import."""
         return [name.strip() for name in self.modules.split(",") if name.strip()]
 
+    @property
+    def host_names(self) -> frozenset[str]:
+        """The names of `allowed_hosts`, in lower case."""
+        return frozenset(name.strip().lower() for name in self.allowed_hosts.split(",") if name.strip())
+
 
 def split_addr(addr: str, name: str) -> tuple[str, int]:
     """Return (host, port) of `HOST:PORT`, `:PORT` or `[V6]:PORT`.
@@ -164,7 +172,8 @@ def load(**overrides: object) -> Settings:
     """
     given = {name: value for name, value in overrides.items() if value is not None}
     try:
-        return Settings(**given)  # type: ignore[arg-type] # values are checked by pydantic, names by our callers
+        # Values are checked by pydantic, names by our callers.
+        return Settings(_env_file=os.environ.get(_ENV_FILE, ".env") or None, **given)  # type: ignore[arg-type]
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False))
         raise SetupError(f"settings: {faults}") from None
@@ -173,9 +182,9 @@ def load(**overrides: object) -> Settings:
 def child_environment(settings: Settings) -> dict[str, str]:
     """Return the environment of a child process that is to see exactly these settings.
 
-    A setting without a value is absent from it, whatever our own environment says.
+    A setting without a value is absent from it, whatever our own environment or a `.env` says.
     """
-    environment = dict(os.environ)
+    environment = {**os.environ, _ENV_FILE: ""}
     for name, field in Settings.model_fields.items():
         names = [str(choice) for choice in getattr(field.validation_alias, "choices", [])]
         for known in names:

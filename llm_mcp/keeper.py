@@ -154,8 +154,11 @@ class Keeper:
             self.runtime.notifier.notify(JOB_QUEUED)
 
     def beat(self) -> None:
-        """Renew every lease in one statement; a run whose lease did not come back is cut."""
-        runs = self._held()
+        """Renew every lease in one statement; a run whose lease did not come back is cut.
+
+        One that was cut already is not renewed: nothing of it will be written, and others may have the job.
+        """
+        runs = [run for run in self._held() if run.was_cut is None]
         if not runs:
             return
         sent_at = time.monotonic()

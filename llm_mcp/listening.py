@@ -20,6 +20,8 @@ def opened(settings: Settings) -> socket.socket:
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         return socket.create_server((str(address[0]), int(address[1])), family=family, backlog=BACKLOG)
+    except UnicodeError:
+        raise SetupError(f"CORE_HTTP_ADDR: {host[:60]!r} is not a host name") from None
     except OSError as error:
         # Python adds words to the system's; a name that cannot be resolved has a number of another sort.
         words = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)

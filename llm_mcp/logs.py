@@ -14,7 +14,12 @@ import structlog
 from .config import Settings
 
 # These say too much: request lines with addresses at INFO, every message of every actor at DEBUG.
-_QUIET = {"httpx2": logging.WARNING, "httpcore2": logging.WARNING, "dramatiq": logging.CRITICAL}
+_QUIET = {
+    "httpx2": logging.WARNING,
+    "httpcore2": logging.WARNING,
+    "dramatiq": logging.CRITICAL,
+    "psycopg.pool": logging.CRITICAL,
+}
 
 
 def configure(settings: Settings) -> None:

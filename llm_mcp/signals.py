@@ -40,6 +40,15 @@ class Signals:
 
     def wait(self, timeout_s: float | None = None) -> signal.Signals | None:
         """Return the next signal, None when none came within `timeout_s` seconds (None: wait for ever)."""
-        if not self._caught and select.select([self._reader], [], [], timeout_s)[0]:
-            self._caught.extend(signal.Signals(number) for number in self._reader.recv(4096) if number in self._numbers)
+        if not self._caught:
+            self._hear(timeout_s)
         return self._caught.popleft() if self._caught else None
+
+    def caught(self, *numbers: signal.Signals) -> bool:
+        """Return whether one of these came and was not yet returned by `wait`; does not wait."""
+        self._hear(0)
+        return any(number in numbers for number in self._caught)
+
+    def _hear(self, timeout_s: float | None) -> None:
+        if select.select([self._reader], [], [], timeout_s)[0]:
+            self._caught.extend(signal.Signals(number) for number in self._reader.recv(4096) if number in self._numbers)

@@ -26,6 +26,8 @@ from .signals import Signals
 
 log = logging.getLogger(__name__)
 
+# A closed terminal is no reason to break off what runs.
+_STOP = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _START_S = 120.0
 _HEALTHY_S = 30.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 10.0
@@ -61,6 +63,7 @@ class Supervisor:
         self._say = say
         self._postgres: EmbeddedPostgres | None = None
         self._postgres_at = 0.0
+        self._postgres_pause_s = 0.0
         self._cares: list[_Care] = []
         self._runtime: Runtime | None = None
         self._scheduler: Scheduler | None = None
@@ -70,22 +73,24 @@ class Supervisor:
 
         Raises SetupError when something cannot be started.
         """
-        watched = Signals(signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
-        with watched as signals, listening.opened(self._settings) as door:
+        with Signals(*_STOP, signal.SIGCHLD) as signals, listening.opened(self._settings) as door:
             try:
-                self._start(door)
+                self._start(door, signals)
                 self._watch(signals, lambda: on_ready(listening.url(door)))
                 self._drain(signals)
+            except SetupError:
+                if not signals.caught(*_STOP):  # else whoever stops us is not told that it worked
+                    raise
             finally:
                 self._end()
             self._say("stopped")
 
-    def _start(self, door: socket.socket) -> None:
+    def _start(self, door: socket.socket, signals: Signals) -> None:
         settings = self._settings
         make_folder(settings.data_dir)
         if settings.db_dsn is None:
             self._say("starting Postgres")
-            self._postgres = EmbeddedPostgres(settings.data_dir)
+            self._postgres = EmbeddedPostgres(settings.data_dir, interrupted=lambda: signals.caught(*_STOP))
             self._postgres.start()
         self._runtime = runtime = Runtime(settings)
         schema.migrate(runtime, on_applied=lambda made: self._say(f"migrated {made.version:04} {made.name}"))
@@ -122,7 +127,7 @@ class Supervisor:
         announced, deadline = False, time.monotonic() + _START_S
         while True:
             number = signals.wait(0.5 if announced else 0.02)
-            if number in (signal.SIGTERM, signal.SIGINT):
+            if number in _STOP:
                 return
             for care in self._cares:
                 if not care.ready:
@@ -138,12 +143,15 @@ class Supervisor:
     def _revive(self, *, starting: bool) -> None:
         """Start again what ended by itself: at once the first time, then with growing pauses."""
         now = time.monotonic()
-        if self._postgres is not None and self._postgres.ended() is not None and now >= self._postgres_at:
-            self._postgres_at = now + _LONGEST_PAUSE_S
+        if self._postgres is not None and self._postgres.pid is None and now >= self._postgres_at:
             log.error("Postgres ended; starting it again", extra={"action": "postgres_ended"})
             try:
                 self._postgres.start()
+                self._postgres_pause_s = 0.0
             except SetupError as error:
+                # What an old server left behind may still be on its way out: again, and again.
+                self._postgres_pause_s = min(_LONGEST_PAUSE_S, 2 * self._postgres_pause_s + _FIRST_PAUSE_S)
+                self._postgres_at = time.monotonic() + self._postgres_pause_s
                 log.error("Postgres did not start", extra={"action": "postgres_down", "error": str(error)})
         for care in self._cares:
             code = care.child.ended()
@@ -172,7 +180,7 @@ class Supervisor:
             child.signal(signal.SIGTERM)
         end = time.monotonic() + self._settings.drain_s + _LAST_WORDS_S
         while any(child.pid for child in workers) and time.monotonic() < end:
-            if signals.wait(0.1) in (signal.SIGTERM, signal.SIGINT):
+            if signals.wait(0.1) in _STOP:
                 for child in workers:
                     child.signal(signal.SIGTERM)
         for name, patience_s in (("web", _WEB_END_S), ("embedded model", _DEVICE_END_S)):

@@ -106,7 +106,7 @@ def main(settings: Settings, *, threads: int | None = None) -> None:
     runtime = Runtime(settings)
     runtimes.use(runtime)
     load_modules([ACTORS, *settings.user_modules()])
-    with Signals(signal.SIGTERM, signal.SIGINT) as signals:
+    with Signals(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         worker = Worker(runtime, threads=threads)
         worker.start()
         print(f"ready worker {worker.id}", flush=True)

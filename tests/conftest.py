@@ -41,7 +41,7 @@ def _clean_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
                 patch.delenv(str(name), raising=False)
         patch.setenv("LLM_MCP_DATA_DIR", str(tmp_path_factory.mktemp("no-data")))
         patch.setenv("LLM_MCP_LOG_FORMAT", "json")
-        patch.setitem(Settings.model_config, "env_file", None)
+        patch.setenv("LLM_MCP_ENV_FILE", "")
         config.settings.cache_clear()
         yield
     config.settings.cache_clear()

@@ -8,7 +8,7 @@ from llm_mcp.jobs import Jobs
 from llm_mcp.kinds import load_modules
 from llm_mcp.runtime import Runtime
 
-from . import errors, health, jobs, stream
+from . import errors, guard, health, jobs, stream
 from .streams import Streams
 
 
@@ -26,6 +26,7 @@ def create_app(runtime: Runtime) -> Flask:
     app.extensions["jobs"] = Jobs(runtime)
     app.extensions["streams"] = Streams(runtime.settings.max_streams)
     errors.install(app)
+    guard.install(app, runtime.settings)
     health.install(app)
     app.register_blueprint(jobs.blueprint)
     app.register_blueprint(stream.blueprint)

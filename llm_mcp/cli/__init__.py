@@ -5,6 +5,7 @@ Commands load what they need when they are called, so that `--help` stays quick.
 
 from __future__ import annotations
 
+import logging
 import sys
 
 import typer
@@ -46,3 +47,7 @@ def main() -> None:
     except BrokenPipeError:  # `llm-mcp jobs list | head`
         sys.stderr.close()
         sys.exit(141)
+    except Exception as error:
+        if logging.getLogger().isEnabledFor(logging.DEBUG):
+            raise
+        sys.exit(f"llm-mcp: {type(error).__name__}: {error} (LLM_MCP_LOG_LEVEL=DEBUG says where)")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .options import DataDir, Dsn, Json, settings
+from .options import DataDir, Dsn, Json, quiet, settings
 
 
 def demo(
@@ -34,7 +34,7 @@ def doctor(json: Json = False, data_dir: DataDir = None, dsn: Dsn = None) -> Non
     from .terminal import clean, out, print_json
 
     chosen = settings(data_dir=data_dir, dsn=dsn)
-    logs.configure(chosen.model_copy(update={"log_level": "CRITICAL"}))
+    logs.configure(quiet(chosen))
     marks = {Verdict.OK: ("✓", "green"), Verdict.WARN: ("!", "yellow"), Verdict.BAD: ("✗", "red")}
     found = []
     for finding in examine(chosen):

@@ -71,6 +71,8 @@ def watch(
             if isinstance(item, Job):
                 job = item
                 figures.end_line()
+                if not err.is_terminal and not item.status.final:
+                    err.print(_waiting(item, figures))  # no spinner is seen there
             elif isinstance(item, Event):
                 _show(item, figures, spinner, show_text=show_text)
             if item is not None:

@@ -26,6 +26,11 @@ def settings(*, data_dir: Path | None = None, dsn: str | None = None, http: str 
     return config.load(data_dir=data_dir, db_dsn=dsn, http_addr=http)
 
 
+def quiet(chosen: Settings) -> Settings:
+    """Return settings under which a short command logs nothing of its own accord, unless it was asked to say all."""
+    return chosen if chosen.log_level == "DEBUG" else chosen.model_copy(update={"log_level": "CRITICAL"})
+
+
 def service(*, data_dir: Path | None, dsn: str | None) -> Jobs:
     """Return the jobs service for a short command: quiet logs, and the kinds of the user's own modules known."""
     from llm_mcp import logs
@@ -35,7 +40,7 @@ def service(*, data_dir: Path | None, dsn: str | None) -> Jobs:
     from llm_mcp.runtime import Runtime
 
     chosen = settings(data_dir=data_dir, dsn=dsn)
-    logs.configure(chosen.model_copy(update={"log_level": "ERROR"}))
+    logs.configure(quiet(chosen))
     runtime = Runtime(chosen)
     runtimes.use(runtime)
     load_modules(chosen.user_modules())

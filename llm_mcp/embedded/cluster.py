@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import secrets
@@ -93,7 +94,8 @@ class Cluster:
                 # Postgres would refuse to start over a number that was given to somebody else, or over nonsense.
                 pid_file.unlink(missing_ok=True)
                 return
-            os.kill(pid, signal.SIGINT)
+            with contextlib.suppress(ProcessLookupError):  # it ended since we looked
+                os.kill(pid, signal.SIGINT)
             if time.monotonic() > end:
                 raise SetupError(f"an old Postgres (pid {pid}) still runs on {self.path} and does not end")
             time.sleep(0.05)  # not our child: its end can only be looked for
@@ -116,6 +118,7 @@ class Cluster:
             text=True,
             check=False,
             cwd="/",
+            start_new_session=True,  # Ctrl-C is for the owner; a half-made cluster is of no use to anybody
             **self.account.popen_options(),
         )
         if made.returncode != 0:

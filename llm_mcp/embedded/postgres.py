@@ -6,6 +6,7 @@ it by the state file of its data directory. On Linux the kernel stops it when it
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -15,6 +16,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -26,6 +28,7 @@ from .cluster import Cluster, make_folder
 
 _LOCK = "owner.lock"
 _STATE = "postgres.json"
+_PORT = "postgres.port"
 _FIRST_WORDS = "postgres.start.log"
 # Recovery after a crash replays the log first; a server that is at it is not dead.
 _READY_S = 300.0
@@ -36,7 +39,7 @@ _PROBE_S = 0.5
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
-    "max_connections": "200",
+    "max_connections": "500",
     "shared_buffers": "64MB",
     "fsync": "on",
     "synchronous_commit": "on",
@@ -61,11 +64,13 @@ _SETTINGS = {
 class EmbeddedPostgres:
     """The server of one data directory, for the process that owns it. Start it from the main thread.
 
-    A context manager: `with EmbeddedPostgres(data_dir) as server: server.dsn`.
+    Parameters: `interrupted`, asked while a start waits: once it says yes, the start is given up. A context manager:
+    `with EmbeddedPostgres(data_dir) as server: server.dsn`.
     """
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, *, interrupted: Callable[[], bool] = lambda: False) -> None:
         self._data_dir = data_dir.resolve()
+        self._interrupted = interrupted
         self._lock: IO[str] | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._port: int | None = None
@@ -81,8 +86,10 @@ class EmbeddedPostgres:
     def start(self) -> None:
         """Make the cluster if need be, start the server and return once it serves; on the same port as before.
 
-        Raises SetupError when it cannot be started or another process owns the data directory.
+        To be called again when the server ended by itself, or when this failed: the data directory stays ours from the
+        first success on. Raises SetupError when it cannot be started or another process owns the data directory.
         """
+        ours = self._lock is not None
         if self._lock is None:
             make_folder(self._data_dir)
             self._lock = _own(self._data_dir)
@@ -91,14 +98,12 @@ class EmbeddedPostgres:
             cluster.ensure()
             cluster.settle()
             self._launch(cluster)
+            _write_state(self._data_dir / _STATE, {"dsn": self.dsn, "port": self._port})
         except BaseException:
-            self.stop()
+            self._halt()
+            if not ours:
+                self._release()
             raise
-        _write_state(self._data_dir / _STATE, {"dsn": self.dsn, "port": self._port})
-
-    def ended(self) -> int | None:
-        """Return the exit code of a server that ended by itself, None while it runs."""
-        return None if self._process is None else self._process.poll()
 
     @property
     def pid(self) -> int | None:
@@ -107,21 +112,24 @@ class EmbeddedPostgres:
 
     def stop(self) -> None:
         """Stop the server (open sessions are ended, nothing committed is lost) and give up the data directory."""
-        if self._lock is None:
-            return  # the data directory, and what lies in it, is somebody else's
+        if self._lock is not None:  # else the data directory, and what lies in it, is somebody else's
+            self._halt()
+            self._release()
+
+    def _halt(self) -> None:
         (self._data_dir / _STATE).unlink(missing_ok=True)
-        if self._process is not None:
-            for number, patience_s in ((signal.SIGINT, _STOP_S), (signal.SIGQUIT, _STOP_S), (signal.SIGKILL, 5.0)):
-                if self._process.poll() is None:
-                    self._process.send_signal(number)
-                try:
-                    self._process.wait(timeout=patience_s)
-                    break
-                except subprocess.TimeoutExpired:
-                    continue
-            self._process = None
-        self._lock.close()
-        self._lock = None
+        process, self._process = self._process, None
+        for number, patience_s in ((signal.SIGINT, _STOP_S), (signal.SIGQUIT, _STOP_S), (signal.SIGKILL, 5.0)):
+            if process is None or process.poll() is not None:
+                return
+            process.send_signal(number)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=patience_s)
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
 
     def __enter__(self) -> EmbeddedPostgres:
         self.start()
@@ -135,7 +143,7 @@ class EmbeddedPostgres:
     def _launch(self, cluster: Cluster) -> None:
         first_words = self._data_dir / _FIRST_WORDS
         for left in reversed(range(_TRIES)):
-            port = self._port = self._port or _free_port()
+            port = self._port or self._usual_port() or _free_port()
             settings = [part for name, value in _SETTINGS.items() for part in ("-c", f"{name}={value}")]
             with first_words.open("wb") as said:
                 self._process = subprocess.Popen(
@@ -149,16 +157,28 @@ class EmbeddedPostgres:
                     **cluster.account.popen_options(),
                 )
             if self._wait_ready(cluster, self._process):
+                if port != self._port:
+                    (self._data_dir / _PORT).write_text(str(port))
+                    self._port = port
                 return
             words = first_words.read_text(errors="replace").strip()
-            if "could not bind" in words and left:
-                self._port = None  # somebody took it since we looked
-                continue
+            if "could not bind" in words and left and self._port is None:
+                continue  # somebody took it since we looked
             raise SetupError(f"Postgres did not start: {_told(words)} (see {first_words})")
+
+    def _usual_port(self) -> int | None:
+        """Return the port of earlier times when it is free: other processes may know us by it."""
+        try:
+            port = int((self._data_dir / _PORT).read_text())
+        except (OSError, ValueError):
+            return None
+        return port if port in _PORTS and _is_free(port) else None
 
     def _wait_ready(self, cluster: Cluster, process: subprocess.Popen[bytes]) -> bool:
         end = time.monotonic() + _READY_S
         while process.poll() is None:
+            if self._interrupted():
+                raise SetupError("told to stop before Postgres was ready")
             if cluster.status() == (process.pid, "ready"):
                 return True
             if time.monotonic() > end:
@@ -183,7 +203,7 @@ def _own(data_dir: Path) -> IO[str]:
     """Take the data directory for this process; the lock ends with it."""
     path = data_dir / _LOCK
     try:
-        file = path.open("a+")
+        file = os.fdopen(os.open(path, os.O_CREAT | os.O_RDWR, 0o600), "r+")
     except OSError as error:
         raise SetupError(f"data dir {data_dir}: {error.strerror}") from None
     try:
@@ -217,10 +237,17 @@ def _write_state(path: Path, state: dict[str, object]) -> None:
 
 def _free_port() -> int:
     for port in random.sample(_PORTS, 50):
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
+        if _is_free(port):
             return port
     raise SetupError("no free port on 127.0.0.1 for Postgres")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        # As Postgres itself does: connections of an earlier server that are still closing are no obstacle.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True

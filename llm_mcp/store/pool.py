@@ -12,7 +12,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
-from llm_mcp.errors import InvalidInput, KeyReused, LlmMcpError, Unavailable
+from llm_mcp.errors import InvalidInput, KeyReused, LlmMcpError, SetupError, Unavailable
 
 from .sql import statements
 
@@ -31,6 +31,8 @@ _KEEPALIVE: Mapping[str, Any] = {
 }
 # How long a caller waits for a free connection before it is told that the database is not there, s.
 _CHECKOUT_S = 2.0
+_LOCK_TIMEOUT = "2s"
+_STATEMENT_TIMEOUT = "30s"
 # SQLSTATEs with which a server says that it ends this connection.
 _SHUTDOWN = "57P"
 
@@ -102,13 +104,13 @@ class Database:
                 with pool.connection(timeout=_CHECKOUT_S) as own, own.cursor(row_factory=dict_row) as cursor:
                     return _fetch(cursor, query, params, prepare)
             except (PoolTimeout, PoolClosed):
-                raise Unavailable("Postgres does not answer") from None
+                raise Unavailable(self._why()) from None
             except psycopg.errors.DiskFull:
                 raise Unavailable("Postgres has no disk space left", retry_after_s=5.0) from None
             except (psycopg.OperationalError, psycopg.InterfaceError) as error:
                 if own.closed or (error.sqlstate or "").startswith(_SHUTDOWN):
                     self._renew(pool, began_at)
-                if last or isinstance(error, psycopg.errors.QueryCanceled):
+                if last or isinstance(error, psycopg.errors.QueryCanceled | psycopg.errors.LockNotAvailable):
                     raise Unavailable(f"Postgres: {first_line(error)}") from None
         raise AssertionError("unreachable")
 
@@ -127,6 +129,7 @@ class Database:
                     min_size=1,
                     max_size=self._size,
                     kwargs={"autocommit": True, **({"prepare_threshold": None} if self.pooled else {})},
+                    configure=None if self.pooled else _bound,
                     max_idle=60.0,
                     reconnect_timeout=0.0,
                     open=True,
@@ -135,6 +138,14 @@ class Database:
                 )
             return self._pool
 
+    def _why(self) -> str:
+        """Return why no connection was to be had, asking the server once more."""
+        try:
+            psycopg.connect(conninfo(self.dsn), connect_timeout=1).close()
+        except psycopg.OperationalError as error:
+            return f"Postgres does not answer: {first_line(error)}"
+        return f"all {self._size} connections to Postgres are busy"
+
     def _renew(self, pool: ConnectionPool[Connection], began_at: float) -> None:
         """Throw the idle connections away, for they broke with the one we had; once for all who notice."""
         with self._mutex:
@@ -142,6 +153,11 @@ class Database:
                 return
             self._renewed_at = time.monotonic()
         pool.drain()
+
+
+def _bound(conn: Connection) -> None:
+    """Bound every wait of a connection: somebody's open transaction must not hold up all who come after."""
+    conn.execute(f"SET lock_timeout = '{_LOCK_TIMEOUT}'; SET statement_timeout = '{_STATEMENT_TIMEOUT}'")
 
 
 def _fetch(
@@ -164,6 +180,8 @@ def _ours(error: psycopg.Error) -> LlmMcpError | None:
             return KeyReused(said)
         case "42P01" | "3F000" | "42883":  # our statements name only what our migrations make
             return Unavailable(f"the schema is not there yet ({said}); run: llm-mcp migrate")
+        case "42501":
+            return SetupError(f"this database role lacks rights: {said}")
         case "25006":
             return Unavailable(f"this Postgres is a standby ({said})")
         case _ if isinstance(error, psycopg.DataError | psycopg.IntegrityError):

@@ -6,8 +6,12 @@ import signal
 import socket
 import subprocess
 import threading
+from contextlib import suppress
 from uuid import UUID
 
+import psycopg
+
+from llm_mcp import config
 from tests.acceptance.running import COMMAND, Frame, Scratch, Up, call, kill, living, wait_gone
 from tests.waiting import until
 
@@ -94,9 +98,95 @@ def test_what_dies_is_started_again(scratch: Scratch) -> None:
 BRIEF = {"prompt": "a", "options": {"num_predict": 4}}
 
 
-def _try_post(up: Up) -> str:
-    status, told = call("POST", f"{up.url}/v1/jobs", {"kind": "ollama.generate", "payload": BRIEF})
+def _try_post(up: Up, kind: str = "ollama.generate") -> str:
+    status, told = call("POST", f"{up.url}/v1/jobs", {"kind": kind, "payload": BRIEF})
     return str(told["job_id"]) if status == 202 else ""
+
+
+def test_postgres_comes_back_once_its_old_backends_are_gone(scratch: Scratch) -> None:
+    """A backend that computes outlives its killed postmaster for a while, and no new server may start beside it."""
+    up = scratch.up("--no-model")
+    jobs = up.jobs()
+
+    def compute() -> None:
+        with suppress(psycopg.Error), psycopg.connect(jobs.runtime.dsn) as conn:
+            conn.execute("SELECT sum(sqrt(i)) FROM generate_series(1, 40000000) i")
+
+    computing = threading.Thread(target=compute)
+    computing.start()
+    try:
+        until(lambda: _busy_backends(up) > 0)
+        kill(up.child("postgres -D"))
+        assert up.finished(until(lambda: _try_post(up, "echo"), timeout_s=60))["status"] == "done"
+    finally:
+        computing.join()
+        jobs.runtime.close()
+
+
+def _busy_backends(up: Up) -> int:
+    jobs = up.jobs()
+    try:
+        with psycopg.connect(jobs.runtime.dsn) as conn:
+            row = conn.execute("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT sum(sqrt%'").fetchone()
+        return 0 if row is None else int(row[0])
+    finally:
+        jobs.runtime.close()
+
+
+def test_a_kind_that_prints_stands_in_nobodys_way(scratch: Scratch) -> None:
+    up = scratch.up("--no-model", modules="tests.acceptance.chatty")
+    for _ in range(3):
+        assert up.finished(up.post("test.chatty", {"lines": 3000}), timeout_s=30)["status"] == "done"
+    assert up.stop() == 0
+    assert up.lines == [f"ready {up.url}"]
+
+
+def test_a_closed_terminal_drains_too(scratch: Scratch) -> None:
+    up = scratch.up("--no-model")
+    job_id = up.post("test.slow_words", {"count": 20, "pause_s": 0.1})
+    until(lambda: up.job(job_id)["status"] == "running")
+    up.process.send_signal(signal.SIGHUP)
+    assert up.process.wait(timeout=30) == 0
+    assert scratch.up("--workers", "0", "--no-model").job(job_id)["status"] == "done"
+
+
+def test_it_can_be_stopped_while_postgres_starts(scratch: Scratch) -> None:
+    up = scratch.up("--workers", "0", "--no-model")
+    up.stop()
+    with (next(up.settings.data_dir.glob("pg[0-9]*")) / "postgresql.conf").open("a") as settings:
+        settings.write("\nrestart_after_crash = off\nrecovery_target_action = shutdown\n")
+    (next(up.settings.data_dir.glob("pg[0-9]*")) / "standby.signal").touch()  # it will wait for a primary for ever
+    up = scratch.up("--workers", "0", "--no-model", wait=False)
+    until(lambda: any("postgres -D" in line for line in up.children().values()))
+    up.process.send_signal(signal.SIGTERM)
+    assert up.process.wait(timeout=20) == 0
+
+
+def test_a_dotenv_of_the_folder_is_read_once_and_by_nobody_below(scratch: Scratch) -> None:
+    """The children get their settings from `up`, which got them from its options first."""
+    folder = scratch.path / "here"
+    folder.mkdir()
+    (folder / ".env").write_text("DB_DSN=postgresql://127.0.0.1:1/nowhere\nLLM_MCP_WORKER_THREADS=3\n")
+    settings = config.load(data_dir=scratch.path / "data", http_addr="127.0.0.1:0", local_ollama=False)
+    environment = config.child_environment(settings)
+    for name in ("LLM_MCP_ENV_FILE", "LLM_MCP_WORKER_THREADS"):
+        del environment[name]
+    words = ["up", "--no-model"]
+    made = subprocess.run(
+        [*COMMAND, *words], env=environment, cwd=folder, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert made.returncode == 1  # it takes the database that the file names
+    assert "127.0.0.1" in made.stderr
+    demo = subprocess.run(
+        [*COMMAND, "demo"],
+        env={**environment, "TMPDIR": str(folder.parent)},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert demo.returncode == 0, demo.stderr  # and the demo takes its own
 
 
 def test_no_connection_is_refused_while_the_web_process_is_started_again(scratch: Scratch) -> None:

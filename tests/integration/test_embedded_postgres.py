@@ -156,7 +156,7 @@ def test_a_killed_server_starts_again_on_its_port(folder: Path) -> None:
         dsn, pid = server.dsn, server.pid
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
-        until(lambda: server.ended() is not None)
+        until(lambda: server.pid is None)
         server.start()
         assert server.dsn == dsn
         assert ask(dsn, "SELECT 1") == 1

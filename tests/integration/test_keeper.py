@@ -101,6 +101,14 @@ def test_a_lease_is_renewed_for_as_long_as_the_work_takes(begin: Begin, db: Data
     assert 0 < lease_left_s(dsn, run) <= 1.0
 
 
+def test_a_run_that_was_cut_is_not_renewed_for_others_wait_for_its_job(begin: Begin, dsn: str) -> None:
+    keeper, run = begin()
+    run.cut("lease_not_renewed")
+    left_s = lease_left_s(dsn, run)
+    keeper.beat()
+    assert lease_left_s(dsn, run) <= left_s
+
+
 def test_a_cancelled_job_is_cut_at_once_not_at_the_next_beat(begin: Begin, runtime: Runtime) -> None:
     keeper, run = begin()
     cut = threading.Event()
