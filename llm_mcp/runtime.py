@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Mapping
-from functools import cached_property
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 from . import config, local_models
@@ -21,6 +21,23 @@ from .store.listen import JOB_UPDATE, Listener, Notifier
 from .store.pool import Database
 
 _LOOK_AGAIN_S = 5.0
+T = TypeVar("T")
+
+
+class _once(Generic[T]):  # noqa: N801 - a decorator
+    """A part that is made when first asked for, once, whichever threads ask."""
+
+    def __init__(self, make: Callable[[Any], T]) -> None:
+        self._make = make
+        self.__doc__ = make.__doc__
+
+    def __get__(self, runtime: Runtime, _: type[Runtime] | None = None) -> T:
+        name = self._make.__name__
+        with runtime._making:
+            if name not in runtime._parts:
+                runtime._parts[name] = self._make(runtime)
+            part: T = runtime._parts[name]
+            return part
 
 
 class Runtime:
@@ -34,9 +51,11 @@ class Runtime:
         self.settings = settings
         self._providers = dict(providers or {})
         self._mutex = threading.Lock()
+        self._making = threading.RLock()  # one part is made of another
+        self._parts: dict[str, Any] = {}
         self._ollama: tuple[float, str] | None = None
 
-    @cached_property
+    @_once
     def dsn(self) -> str:
         """DSN of the database: the one set, else that of the embedded server running for this data directory.
 
@@ -49,13 +68,13 @@ class Runtime:
             raise SetupError("no database: start `llm-mcp up`, or set DB_DSN to a Postgres of yours")
         return running
 
-    @cached_property
+    @_once
     def direct_dsn(self) -> str:
         """DSN for LISTEN and session locks, past any pooler."""
         direct = self.settings.db_direct_dsn
         return self.dsn if direct is None else direct.get_secret_value()
 
-    @cached_property
+    @_once
     def db(self) -> Database:
         """The connection pool."""
         settings = self.settings
@@ -63,12 +82,12 @@ class Runtime:
         pooled = settings.db_direct_dsn is not None
         return Database(self.dsn, schema=settings.db_schema, size=settings.db_pool_size, pooled=pooled)
 
-    @cached_property
+    @_once
     def notifier(self) -> Notifier:
         """Sends wake-ups."""
         return Notifier(self.dsn)
 
-    @cached_property
+    @_once
     def listener(self) -> Listener:
         """Hears wake-ups."""
         return Listener(self.direct_dsn)
@@ -130,9 +149,11 @@ class Runtime:
 
     def close(self) -> None:
         """Close what was opened."""
-        for part in ("notifier", "listener", "db"):
-            if part in self.__dict__:
-                getattr(self, part).close()
+        for name in ("notifier", "listener", "db"):
+            with self._making:
+                part = self._parts.get(name)
+            if part is not None:
+                part.close()
 
 
 _current: tuple[int, Runtime] | None = None

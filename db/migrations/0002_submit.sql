@@ -55,7 +55,7 @@ END
 $$;
 
 -- The door for plain SQL: `SELECT llm.submit('echo', '{"n": 1}')`. Checks what the other doors check before they come
--- here, and refuses with SQLSTATE LM400 (LM413 over 16 MiB), the parameter's name as the error's column. Whether the
+-- here (but an integer beyond 64 bits is let in; an actor gets it as a float), and refuses with SQLSTATE LM400 (LM413 over 16 MiB), the parameter's name as the error's column. Whether the
 -- payload fits its kind is seen at the claim: such a job ends in `error`. Idle workers find it by polling.
 CREATE FUNCTION llm.submit(
     kind            text,
@@ -71,6 +71,8 @@ CREATE FUNCTION llm.submit(
 ) RETURNS uuid LANGUAGE plpgsql AS $$
 DECLARE
     body  text := coalesce(submit.payload::text, '{}');
+    -- What no list or log should have to show: control characters, and those without a width that mislead.
+    hidden CONSTANT text := '[\u0001-\u001f\u007f-\u00a0\u00ad\u200b-\u200f\u2028-\u202f\u2060-\u206f\ufeff]';
     field text;
     fault text;
 BEGIN
@@ -78,10 +80,16 @@ BEGIN
         field := 'kind'; fault := 'must not be blank';
     ELSIF length(submit.kind) > 200 THEN
         field := 'kind'; fault := 'is longer than 200 characters';
+    ELSIF submit.kind ~ hidden THEN
+        field := 'kind'; fault := 'holds a control character';
     ELSIF length(submit.source) > 200 THEN
         field := 'source'; fault := 'is longer than 200 characters';
+    ELSIF submit.source ~ hidden THEN
+        field := 'source'; fault := 'holds a control character';
     ELSIF length(submit.idempotency_key) NOT BETWEEN 1 AND 255 THEN
         field := 'idempotency_key'; fault := 'must be 1 to 255 characters';
+    ELSIF submit.idempotency_key ~ hidden THEN
+        field := 'idempotency_key'; fault := 'holds a control character';
     ELSIF submit.deadline_at NOT BETWEEN timestamptz '1970-01-01 00:00Z' AND clock_timestamp() + interval '100 years' THEN
         field := 'deadline_at'; fault := 'must be between 1970 and a hundred years from now';
     ELSIF submit.delay_s NOT BETWEEN 0 AND 100 * 365 * 86400.0 THEN
