@@ -86,6 +86,9 @@ class Worker:
             self.keeper.release_all()
             self.keeper.wait_idle(_LAST_WORDS_S)
         self._dramatiq.stop(timeout=int(_LAST_WORDS_S * 1000))
+        if not self.keeper.wait_idle(0):  # a claim was on its way when we looked
+            self.keeper.release_all()
+            finished = False
         self._scheduler.stop()
         self.keeper.stop()
         self.broker.keeper = None
