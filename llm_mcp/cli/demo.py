@@ -33,7 +33,6 @@ from .live import Figures, watch
 from .terminal import err, out
 
 _WORKERS = 2
-_LEASE_S = 3.0
 _START_S = 120.0
 _STOP_S = 40.0
 _PIECES_BEFORE_KILL = 3
@@ -91,7 +90,6 @@ def _settings(scratch: Path) -> Settings:
     chosen = config.load(
         data_dir=scratch / "data",
         http_addr="127.0.0.1:0",
-        lease_s=_LEASE_S,
         log_level="WARNING",
         local_ollama=local_models.no_embedded_reason(config.load()) is not None,
     )

@@ -66,12 +66,13 @@ def test_the_highest_priority_first_then_the_oldest(db: Database, n: int) -> Non
 
 @pytest.mark.parametrize("n", [1, 2, 10])
 def test_past_the_ageing_bound_priority_is_silent(db: Database, sql: Connection, n: int) -> None:
-    for payload, priority in (("1", 9), ("2", 0), ("3", -9), ("4", 5)):
+    for payload, priority in (("1", 9), ("2", -5), ("3", 5), ("4", 0), ("5", 6)):
         add(db, payload=payload, priority=priority)
     age(sql, 601, "2")
     age(sql, 602, "3")
-    age(sql, 599, "4")
-    assert order(db, n) == ["3", "2", "1", "4"]
+    age(sql, 603, "4")
+    age(sql, 599, "5")
+    assert order(db, n) == ["4", "3", "2", "1", "5"]
 
 
 def test_a_retry_goes_back_to_the_head(db: Database) -> None:
@@ -261,6 +262,17 @@ def test_a_released_try_does_not_count(db: Database, dsn: str, jobs: Jobs) -> No
     (held,) = claim(db)
     assert verbs.fail(db, job_id, held.token, error="no", retryable=True, delay_s=0) is Status.ERROR
     assert [a.reason for a in jobs.attempts(job_id)] == ["released", "released", "released", "failed"]
+
+
+def test_a_released_try_leaves_as_many_tries_as_before(db: Database) -> None:
+    job_id = add(db, max_attempts=2)
+    (held,) = claim(db)
+    verbs.release(db, [(job_id, held.token)])
+    ends = []
+    for _ in range(2):
+        (held,) = claim(db)
+        ends.append(verbs.fail(db, job_id, held.token, error="no", retryable=True, delay_s=0))
+    assert ends == [Status.QUEUED, Status.ERROR]
 
 
 def test_a_lease_beyond_any_that_was_given_has_ended(db: Database, sql: Connection) -> None:

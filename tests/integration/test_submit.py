@@ -199,17 +199,31 @@ def test_a_key_that_was_pruned_is_free_again(db: Database, jobs: Jobs, sql: Conn
     assert jobs.submit(Submission(kind="acme.any", payload={"n": 2}, idempotency_key="k")) != first
 
 
-def test_a_key_deleted_between_the_two_looks_is_tried_again(db: Database, sql: Connection, dsn: str) -> None:
+def test_a_key_that_is_being_deleted_is_waited_for(db: Database, sql: Connection, dsn: str) -> None:
+    first = add(db, idempotency_key="k")
+    with psycopg.connect(dsn) as remover, ThreadPoolExecutor(1) as pool:
+        remover.execute("DELETE FROM llm.jobs WHERE id = %s", (first,))
+        second = pool.submit(add, db, payload="[2]", idempotency_key="k")
+        until(lambda: _waiting(sql))
+        remover.commit()
+        assert second.result(10) != first
+    assert count(sql) == 1
+
+
+def test_a_key_deleted_between_the_two_looks_is_tried_again(db: Database, sql: Connection) -> None:
     """The insert meets a row that is gone when it is looked at: neither an error nor a job that does not exist."""
     first = add(db, idempotency_key="k")
-    with psycopg.connect(dsn) as remover:
-        remover.execute("DELETE FROM llm.jobs WHERE id = %s", (first,))
-        with ThreadPoolExecutor(1) as pool:
-            second = pool.submit(add, db, payload="[2]", idempotency_key="k")
-            until(lambda: _waiting(sql))
-            remover.commit()
-            assert second.result(10) != first
-    assert count(sql) == 1
+    sql.execute(
+        "CREATE FUNCTION llm.prune_now() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN DELETE FROM llm.jobs WHERE payload = '{}'; RETURN NULL; END $$"
+    )
+    sql.execute("CREATE TRIGGER prune_now AFTER INSERT ON llm.jobs EXECUTE FUNCTION llm.prune_now()")
+    try:
+        second = add(db, payload="[2]", idempotency_key="k")
+    finally:
+        sql.execute("DROP FUNCTION llm.prune_now() CASCADE")
+    assert second != first
+    assert verbs.get(db, second).payload == "[2]"
 
 
 # — in the caller's transaction —
