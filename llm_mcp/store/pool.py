@@ -32,6 +32,7 @@ _KEEPALIVE: Mapping[str, Any] = {
 # How long a caller waits for a free connection before it is told that the database is not there, s.
 _CHECKOUT_S = 2.0
 _LOCK_TIMEOUT = "2s"
+_ASK_AGAIN_S = 5.0
 _STATEMENT_TIMEOUT = "30s"
 # SQLSTATEs with which a server says that it ends this connection.
 _SHUTDOWN = "57P"
@@ -76,6 +77,9 @@ class Database:
         self._pool: ConnectionPool[Connection] | None = None
         self._mutex = threading.Lock()
         self._renewed_at = 0.0
+        self._asking = threading.Lock()
+        self._asked_at = -_ASK_AGAIN_S
+        self._reason = ""
 
     def run(
         self,
@@ -139,12 +143,16 @@ class Database:
             return self._pool
 
     def _why(self) -> str:
-        """Return why no connection was to be had, asking the server once more."""
-        try:
-            psycopg.connect(conninfo(self.dsn), connect_timeout=1).close()
-        except psycopg.OperationalError as error:
-            return f"Postgres does not answer: {first_line(error)}"
-        return f"all {self._size} connections to Postgres are busy"
+        """Return why no connection was to be had. The server is asked once in a while, not by everybody who waits."""
+        with self._asking:
+            if time.monotonic() - self._asked_at >= _ASK_AGAIN_S:
+                try:
+                    psycopg.connect(conninfo(self.dsn), connect_timeout=1).close()
+                    self._reason = f"all {self._size} connections to Postgres are busy"
+                except psycopg.OperationalError as error:
+                    self._reason = f"Postgres does not answer: {first_line(error)}"
+                self._asked_at = time.monotonic()
+            return self._reason
 
     def _renew(self, pool: ConnectionPool[Connection], began_at: float) -> None:
         """Throw the idle connections away, for they broke with the one we had; once for all who notice."""

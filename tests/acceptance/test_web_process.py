@@ -149,7 +149,7 @@ def test_no_connection_is_refused_while_it_is_started_again(open_door: OpenDoor)
             waiting = [socket.create_connection(("127.0.0.1", port), timeout=20) for _ in range(10)]
             for connection in waiting:
                 connection.sendall(
-                    f"GET /v1/jobs/{job_id} HTTP/1.1\r\nHost: door\r\nConnection: close\r\n\r\n".encode()
+                    f"GET /v1/jobs/{job_id} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
                 )
             door = open_door(fd=owned.fileno())
             for connection in waiting:
@@ -182,7 +182,7 @@ def test_a_request_on_its_way_is_still_answered(open_door: OpenDoor) -> None:
     before = sockets(pid)
     body = b'{"kind": "test.unserved"}'
     with socket.create_connection((door.host, door.port), timeout=20) as connection:
-        head = f"POST /v1/jobs HTTP/1.1\r\nHost: door\r\nContent-Length: {len(body)}\r\n\r\n"
+        head = f"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
         connection.sendall(head.encode() + body[:10])
         until(lambda: sockets(pid) > before)
         door.process.send_signal(signal.SIGTERM)

@@ -143,7 +143,7 @@ class Watch:
         self.socket.settimeout(30)
         self.socket.connect((door.host, door.port))
         last = f"Last-Event-ID: {after}\r\n" if after else ""
-        self.socket.sendall(f"GET /v1/jobs/{job_id}/stream HTTP/1.1\r\nHost: door\r\n{last}\r\n".encode())
+        self.socket.sendall(f"GET /v1/jobs/{job_id}/stream HTTP/1.1\r\nHost: localhost\r\n{last}\r\n".encode())
         self._answer = http.client.HTTPResponse(self.socket)
         self._answer.begin()
         self.status = self._answer.status

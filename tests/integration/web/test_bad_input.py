@@ -262,7 +262,7 @@ def small_door(open_door: Callable[..., Door]) -> Door:
     return open_door(max_body_bytes=2**20)
 
 
-CHUNKED = b"POST /v1/jobs HTTP/1.1\r\nHost: door\r\nTransfer-Encoding: chunked\r\n\r\n"
+CHUNKED = b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 def chunked(body: bytes) -> bytes:
@@ -273,7 +273,7 @@ def chunked(body: bytes) -> bytes:
 
 def sized(body: bytes) -> bytes:
     """Return a whole request with a Content-Length."""
-    return b"POST /v1/jobs HTTP/1.1\r\nHost: door\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+    return b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
 
 
 @pytest.mark.parametrize("frame", [sized, chunked])
@@ -313,10 +313,10 @@ def test_the_same_limit_without_a_server(client: Client, settings: Settings, cou
         CHUNKED + b"zz\r\n",
         CHUNKED + b"3\r\n{}xBAD\r\n0\r\n\r\n",
         CHUNKED + b'10\r\n{"kind": "echo"}\r\n0\r\nbad trailer\r\n\r\n',
-        b"POST /v1/jobs HTTP/1.1\r\nHost: door\r\nContent-Length: -5\r\n\r\n",
-        b"POST /v1/jobs HTTP/1.1\r\nHost: door\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n{}   ",
-        b"POST /v1/jobs HTTP/1.1\r\nHost: door\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-        b"POST /v1/jobs HTTP/9.9\r\nHost: door\r\n\r\n",
+        b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: -5\r\n\r\n",
+        b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n{}   ",
+        b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"POST /v1/jobs HTTP/9.9\r\nHost: localhost\r\n\r\n",
         b"nonsense\r\n\r\n",
         b"POST /v1/jobs HTTP/1.1\r\nBad Header: x\r\n\r\n",
     ],
@@ -347,7 +347,9 @@ def test_what_http_has_words_for(door: Door, request_bytes: bytes, status: int, 
 def test_a_body_that_breaks_off_leaves_nothing(door: Door, count: Callable[[], int]) -> None:
     before = count()
     with socket.create_connection((door.host, door.port)) as connection:
-        connection.sendall(b'POST /v1/jobs HTTP/1.1\r\nHost: door\r\nContent-Length: 500\r\n\r\n{"kind": "echo", "pay')
+        connection.sendall(
+            b'POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 500\r\n\r\n{"kind": "echo", "pay'
+        )
         connection.shutdown(socket.SHUT_WR)
         assert b" 400 " in connection.recv(65536)
     assert count() == before

@@ -20,7 +20,7 @@ NUMBER = "31415926535897932384"
 def sized(body: bytes, *, head: bytes = b"", length: int | None = None) -> bytes:
     """Return a whole submit; `length` is what its head claims."""
     claimed = len(body) if length is None else length
-    return b"POST /v1/jobs HTTP/1.1\r\nHost: door\r\n%sContent-Length: %d\r\n\r\n%s" % (head, claimed, body)
+    return b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\n%sContent-Length: %d\r\n\r\n%s" % (head, claimed, body)
 
 
 def job(payload: Any, kind: str = "echo", **fields: Any) -> bytes:

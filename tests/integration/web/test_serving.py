@@ -152,8 +152,8 @@ def test_clients_that_stall_are_cut_and_hold_up_nobody(open_door: OpenDoor, play
         assert never_reads.status == 200
         halves = []
         for half in (
-            b"GET /health HTTP/1.1\r\nHost: do",
-            b"POST /v1/jobs HTTP/1.1\r\nHost: door\r\nContent-Length: 100\r\n\r\n{",
+            b"GET /health HTTP/1.1\r\nHost: loc",
+            b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{",
         ):
             connection = stack.enter_context(socket.create_connection((door.host, door.port), timeout=30))
             connection.sendall(half)
@@ -171,7 +171,7 @@ def test_clients_that_do_not_hang_up_hold_up_nobody(door: Door) -> None:
     with ExitStack() as stack:
         for _ in range(5):
             connection = stack.enter_context(socket.create_connection((door.host, door.port), timeout=10))
-            connection.sendall(b"GET /health HTTP/1.1\r\nHost: door\r\nConnection: close\r\n\r\n")
+            connection.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         began = time.monotonic()
         assert b"200 OK" in connection.recv(65536)
         assert door.call("GET", "/health")[0] == 200
