@@ -172,8 +172,8 @@ def load(**overrides: object) -> Settings:
     """
     given = {name: value for name, value in overrides.items() if value is not None}
     try:
-        # Values are checked by pydantic, names by our callers.
-        return Settings(_env_file=os.environ.get(_ENV_FILE, ".env") or None, **given)  # type: ignore[arg-type]
+        env_file = os.environ.get(_ENV_FILE, ".env") or None
+        return Settings(_env_file=env_file, **given)  # type: ignore[arg-type] # pydantic checks values, callers names
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False))
         raise SetupError(f"settings: {faults}") from None

@@ -1,16 +1,4 @@
-"""A migrated database that the tests of one file share, emptied between them, and jobs in a wanted state.
-
-A file that uses it overrides `dsn`:
-
-@pytest.fixture(scope="module")
-def own(postgres: EmbeddedPostgres, template: str) -> Iterator[str]:
-    with shared_database(postgres, template) as dsn:
-        yield dsn
-
-@pytest.fixture
-def dsn(own: str) -> str:
-    return emptied(own)
-"""
+"""A migrated database that the tests of one file share, emptied between them, and jobs in a wanted state."""
 
 from __future__ import annotations
 
@@ -95,3 +83,10 @@ def whole(dsn: str, job_id: UUID) -> dict[str, Any]:
         attempts = conn.execute("SELECT * FROM llm.job_attempts WHERE job_id = %s ORDER BY attempt", (job_id,))
         found = conn.execute("SELECT * FROM llm.job_events WHERE job_id = %s ORDER BY attempt, seq", (job_id,))
         return {"job": row, "attempts": attempts.fetchall(), "events": found.fetchall()}
+
+
+def count(sql: Connection) -> int:
+    """Return how many jobs there are."""
+    row = sql.execute("SELECT count(*) AS n FROM llm.jobs").fetchone()
+    assert row is not None
+    return int(row["n"])

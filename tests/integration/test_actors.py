@@ -15,7 +15,6 @@ from pydantic import BaseModel
 
 from llm_mcp import JobHandle, Run, actor, config
 from llm_mcp.actors import echo
-from llm_mcp.embedded.postgres import EmbeddedPostgres
 from llm_mcp.errors import InvalidInput, JobFailed, KeyReused, ProviderError, SetupError
 from llm_mcp.job import Job, Reason, Status
 from llm_mcp.jobs import Jobs
@@ -23,7 +22,7 @@ from llm_mcp.kinds import KINDS, Kind
 from llm_mcp.runtime import Runtime
 from llm_mcp.store.pool import connect
 from llm_mcp.worker import Worker
-from tests.integration.rows import emptied, shared_database, whole
+from tests.integration.rows import whole
 from tests.waiting import until
 
 # — actors as users write them —
@@ -96,17 +95,6 @@ def outcome(payload: Any) -> Any:
         case "refuse":
             raise InvalidInput("cannot be sold", field="payload.item")
     return OUTCOMES[payload]
-
-
-@pytest.fixture(scope="module")
-def own(postgres: EmbeddedPostgres, template: str) -> Iterator[str]:
-    with shared_database(postgres, template) as dsn:
-        yield dsn
-
-
-@pytest.fixture
-def dsn(own: str) -> str:
-    return emptied(own)
 
 
 @pytest.fixture(autouse=True)

@@ -16,14 +16,12 @@ import pytest
 
 from llm_mcp import JobHandle, Run, actor, config
 from llm_mcp.broker import broker
-from llm_mcp.embedded.postgres import EmbeddedPostgres
 from llm_mcp.job import Job, Status, Submission
 from llm_mcp.jobs import Jobs
 from llm_mcp.runtime import Runtime
 from llm_mcp.scheduler import Scheduler
 from llm_mcp.store.pool import connect
 from llm_mcp.worker import Worker
-from tests.integration.rows import emptied, shared_database
 from tests.waiting import until
 
 Hire = Callable[..., Worker]
@@ -47,17 +45,6 @@ def deaf(payload: Any) -> str:
     begun.release()
     gates[payload].wait()
     return "through"
-
-
-@pytest.fixture(scope="module")
-def own(postgres: EmbeddedPostgres, template: str) -> Iterator[str]:
-    with shared_database(postgres, template) as dsn:
-        yield dsn
-
-
-@pytest.fixture
-def dsn(own: str) -> str:
-    return emptied(own)
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,6 @@ import pytest
 
 from llm_mcp import config
 from llm_mcp.broker import QUEUE, LeaseBroker, LeaseConsumer, LeasedMessage
-from llm_mcp.embedded.postgres import EmbeddedPostgres
 from llm_mcp.errors import InvalidInput, KeyReused, SetupError
 from llm_mcp.job import Status, Submission
 from llm_mcp.jobs import Jobs
@@ -22,31 +21,8 @@ from llm_mcp.keeper import Keeper
 from llm_mcp.runtime import Runtime
 from llm_mcp.store.pool import Database, connect
 from tests.integration.proxy import Proxy
-from tests.integration.rows import add, emptied, shared_database, whole
+from tests.integration.rows import add, whole
 from tests.waiting import until
-
-
-@pytest.fixture(scope="module")
-def own(postgres: EmbeddedPostgres, template: str) -> Iterator[str]:
-    with shared_database(postgres, template) as dsn:
-        yield dsn
-
-
-@pytest.fixture
-def dsn(own: str) -> str:
-    return emptied(own)
-
-
-@pytest.fixture
-def db(runtime: Runtime) -> Database:
-    """The tables, past the proxy."""
-    return runtime.db
-
-
-@pytest.fixture
-def proxy(dsn: str) -> Iterator[Proxy]:
-    with Proxy(dsn) as made:
-        yield made
 
 
 @pytest.fixture

@@ -2,42 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
 import psycopg
 import pytest
 
-from llm_mcp.embedded.postgres import EmbeddedPostgres
 from llm_mcp.job import Reason, Status
 from llm_mcp.jobs import Jobs
-from llm_mcp.runtime import Runtime
 from llm_mcp.store import jobs as verbs
-from llm_mcp.store.pool import Connection, Database, connect
-from tests.integration.rows import add, claim, emptied, lease, rewind, shared_database, whole
-
-
-@pytest.fixture(scope="module")
-def own(postgres: EmbeddedPostgres, template: str) -> Iterator[str]:
-    with shared_database(postgres, template) as dsn:
-        yield dsn
-
-
-@pytest.fixture
-def dsn(own: str) -> str:
-    return emptied(own)
-
-
-@pytest.fixture
-def db(runtime: Runtime) -> Database:
-    return runtime.db
-
-
-@pytest.fixture
-def sql(dsn: str) -> Iterator[Connection]:
-    with connect(dsn) as conn:
-        yield conn
+from llm_mcp.store.pool import Connection, Database
+from tests.integration.rows import add, claim, lease, rewind, whole
 
 
 def order(db: Database, n: int = 1) -> list[str]:

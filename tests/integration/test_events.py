@@ -11,7 +11,6 @@ import psycopg
 import pytest
 
 from llm_mcp import config
-from llm_mcp.embedded.postgres import EmbeddedPostgres
 from llm_mcp.errors import Cut, InvalidInput, LeaseLost, Unavailable
 from llm_mcp.events import Cursor
 from llm_mcp.job import Lease
@@ -19,32 +18,10 @@ from llm_mcp.run import Run
 from llm_mcp.runtime import Runtime
 from llm_mcp.store import events
 from llm_mcp.store import jobs as verbs
-from llm_mcp.store.pool import Connection, Database, connect
+from llm_mcp.store.pool import Connection, Database
 from tests.integration.proxy import Proxy
-from tests.integration.rows import claim, emptied, lease, rewind, shared_database, whole
+from tests.integration.rows import claim, lease, rewind, whole
 from tests.waiting import until
-
-
-@pytest.fixture(scope="module")
-def own(postgres: EmbeddedPostgres, template: str) -> Iterator[str]:
-    with shared_database(postgres, template) as dsn:
-        yield dsn
-
-
-@pytest.fixture
-def dsn(own: str) -> str:
-    return emptied(own)
-
-
-@pytest.fixture
-def db(runtime: Runtime) -> Database:
-    return runtime.db
-
-
-@pytest.fixture
-def sql(dsn: str) -> Iterator[Connection]:
-    with connect(dsn) as conn:
-        yield conn
 
 
 def a_run(held: Lease, runtime: Runtime) -> Run:
@@ -198,12 +175,6 @@ def test_a_run_that_is_over_is_not_cut(runtime: Runtime, db: Database) -> None:
 
 
 # — a database that is away —
-
-
-@pytest.fixture
-def proxy(dsn: str) -> Iterator[Proxy]:
-    with Proxy(dsn) as made:
-        yield made
 
 
 @pytest.fixture

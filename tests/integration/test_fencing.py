@@ -2,41 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID, uuid4
 
 import psycopg
 import pytest
 
-from llm_mcp.embedded.postgres import EmbeddedPostgres
 from llm_mcp.errors import LeaseLost, NotFound
 from llm_mcp.job import Status
-from llm_mcp.runtime import Runtime
 from llm_mcp.store import events
 from llm_mcp.store import jobs as verbs
 from llm_mcp.store.pool import Database, connect
-from tests.integration.rows import add, claim, emptied, lease, rewind, shared_database, whole
+from tests.integration.rows import add, claim, lease, rewind, whole
 from tests.waiting import until
 
 Situation = Callable[[Database, str], tuple[UUID, int]]
 Verb = Callable[[Database, UUID, int], bool]
-
-
-@pytest.fixture(scope="module")
-def own(postgres: EmbeddedPostgres, template: str) -> Iterator[str]:
-    with shared_database(postgres, template) as dsn:
-        yield dsn
-
-
-@pytest.fixture
-def dsn(own: str) -> str:
-    return emptied(own)
-
-
-@pytest.fixture
-def db(runtime: Runtime) -> Database:
-    return runtime.db
 
 
 # — the matrix: a token, and what became of its lease —

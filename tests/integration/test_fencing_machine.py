@@ -5,7 +5,6 @@ The second half proves that the machine sees: with one check taken out of one st
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from uuid import UUID, uuid4
 
@@ -21,23 +20,16 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from llm_mcp.embedded.postgres import EmbeddedPostgres
 from llm_mcp.errors import LeaseLost
 from llm_mcp.events import Cursor
 from llm_mcp.job import Lease
 from llm_mcp.store import events
 from llm_mcp.store import jobs as verbs
 from llm_mcp.store.pool import Connection, Database, connect
-from tests.integration.rows import add, empty, shared_database
+from tests.integration.rows import add, empty
 
 MAX_ATTEMPTS = 4
 OPEN = ("queued", "running")
-
-
-@pytest.fixture(scope="module")
-def own(postgres: EmbeddedPostgres, template: str) -> Iterator[str]:
-    with shared_database(postgres, template) as dsn:
-        yield dsn
 
 
 @dataclass

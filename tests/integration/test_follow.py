@@ -12,7 +12,6 @@ import psycopg
 import pytest
 
 from llm_mcp import config
-from llm_mcp.embedded.postgres import EmbeddedPostgres
 from llm_mcp.errors import JobFailed, NotFound, WaitTimeout
 from llm_mcp.events import Cursor, Event
 from llm_mcp.handle import JobHandle
@@ -21,25 +20,9 @@ from llm_mcp.jobs import Jobs
 from llm_mcp.runtime import Runtime
 from llm_mcp.store import events
 from llm_mcp.store import jobs as verbs
-from llm_mcp.store.pool import Database, connect
-from tests.integration.rows import add, claim, emptied, lease, rewind, shared_database
+from llm_mcp.store.pool import connect
+from tests.integration.rows import add, claim, emptied, lease, rewind
 from tests.waiting import until
-
-
-@pytest.fixture(scope="module")
-def own(postgres: EmbeddedPostgres, template: str) -> Iterator[str]:
-    with shared_database(postgres, template) as dsn:
-        yield dsn
-
-
-@pytest.fixture
-def dsn(own: str) -> str:
-    return emptied(own)
-
-
-@pytest.fixture
-def db(runtime: Runtime) -> Database:
-    return runtime.db
 
 
 @pytest.fixture

@@ -10,17 +10,9 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from llm_mcp.embedded.postgres import EmbeddedPostgres
 from llm_mcp.store.listen import JOB_ENDED, JOB_QUEUED, JOB_UPDATE, Listener, Notifier
 from tests.integration.proxy import Proxy
-from tests.integration.rows import shared_database
 from tests.waiting import until
-
-
-@pytest.fixture(scope="module")
-def own(postgres: EmbeddedPostgres, template: str) -> Iterator[str]:
-    with shared_database(postgres, template) as dsn:
-        yield dsn
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from llm_mcp import config
+from llm_mcp.embedded.postgres import EmbeddedPostgres
 from llm_mcp.errors import SetupError, Unavailable
 from llm_mcp.events import Cursor
 from llm_mcp.job import Status, Submission
@@ -24,6 +25,7 @@ from llm_mcp.store import events, jobs, workers
 from llm_mcp.store.leader import Leadership
 from llm_mcp.store.migrate import Migration, migrate, migrations, pending
 from llm_mcp.store.pool import Database, connect
+from tests.conftest import _database
 from tests.waiting import until
 
 _LOCKS = """SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database
@@ -40,6 +42,12 @@ def reader(dsn: str, table: str) -> Iterator[psycopg.Connection[tuple[object, ..
     with psycopg.connect(dsn) as conn:
         conn.execute(f"SELECT count(*) FROM {table}")
         yield conn
+
+
+@pytest.fixture
+def dsn(postgres: EmbeddedPostgres, template: str) -> Iterator[str]:
+    """A database for each test, for these change the schema."""
+    yield from _database(postgres, template)
 
 
 def test_everything_is_applied_once_and_told(empty_dsn: str) -> None:

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from llm_mcp import config
-from llm_mcp.embedded.postgres import EmbeddedPostgres
 from llm_mcp.job import Reason, Status
 from llm_mcp.jobs import Jobs
 from llm_mcp.keeper import Keeper
@@ -22,38 +21,10 @@ from llm_mcp.store import workers
 from llm_mcp.store.listen import JOB_ENDED, JOB_QUEUED
 from llm_mcp.store.pool import Connection, Database, connect
 from tests.integration.proxy import Proxy
-from tests.integration.rows import add, claim, emptied, lease, rewind, shared_database
+from tests.integration.rows import add, claim, lease, rewind
 from tests.waiting import until
 
 Open = Callable[..., Scheduler]
-
-
-@pytest.fixture(scope="module")
-def own(postgres: EmbeddedPostgres, template: str) -> Iterator[str]:
-    with shared_database(postgres, template) as dsn:
-        yield dsn
-
-
-@pytest.fixture
-def dsn(own: str) -> str:
-    return emptied(own)
-
-
-@pytest.fixture
-def db(runtime: Runtime) -> Database:
-    return runtime.db
-
-
-@pytest.fixture
-def sql(dsn: str) -> Iterator[Connection]:
-    with connect(dsn) as conn:
-        yield conn
-
-
-@pytest.fixture
-def proxy(dsn: str) -> Iterator[Proxy]:
-    with Proxy(dsn) as made:
-        yield made
 
 
 @pytest.fixture

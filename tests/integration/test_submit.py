@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,44 +14,14 @@ import psycopg
 import pytest
 from psycopg import IsolationLevel
 
-from llm_mcp.embedded.postgres import EmbeddedPostgres
 from llm_mcp.errors import Conflict, InvalidInput, KeyReused, NotFound, TooLarge, Unavailable
 from llm_mcp.job import Reason, Status, Submission
 from llm_mcp.jobs import Jobs
 from llm_mcp.runtime import Runtime
 from llm_mcp.store import jobs as verbs
-from llm_mcp.store.pool import Connection, Database, connect
-from tests.integration.rows import add, claim, emptied, lease, shared_database, whole
+from llm_mcp.store.pool import Connection, Database
+from tests.integration.rows import add, claim, count, lease, whole
 from tests.waiting import until
-
-
-@pytest.fixture(scope="module")
-def own(postgres: EmbeddedPostgres, template: str) -> Iterator[str]:
-    with shared_database(postgres, template) as dsn:
-        yield dsn
-
-
-@pytest.fixture
-def dsn(own: str) -> str:
-    return emptied(own)
-
-
-@pytest.fixture
-def db(runtime: Runtime) -> Database:
-    return runtime.db
-
-
-@pytest.fixture
-def sql(dsn: str) -> Iterator[Connection]:
-    with connect(dsn) as conn:
-        yield conn
-
-
-def count(sql: Connection) -> int:
-    row = sql.execute("SELECT count(*) AS n FROM llm.jobs").fetchone()
-    assert row is not None
-    return int(row["n"])
-
 
 # — the row —
 

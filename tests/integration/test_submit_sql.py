@@ -3,48 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from uuid import UUID
 
 import psycopg
 import pytest
 
-from llm_mcp.embedded.postgres import EmbeddedPostgres
 from llm_mcp.errors import InvalidInput
 from llm_mcp.job import Status
 from llm_mcp.jobs import Jobs
-from llm_mcp.runtime import Runtime
 from llm_mcp.store import jobs as verbs
 from llm_mcp.store.pool import Connection, Database, connect
-from tests.integration.rows import add, claim, emptied, lease, shared_database
-
-
-@pytest.fixture(scope="module")
-def own(postgres: EmbeddedPostgres, template: str) -> Iterator[str]:
-    with shared_database(postgres, template) as dsn:
-        yield dsn
-
-
-@pytest.fixture
-def dsn(own: str) -> str:
-    return emptied(own)
-
-
-@pytest.fixture
-def db(runtime: Runtime) -> Database:
-    return runtime.db
-
-
-@pytest.fixture
-def sql(dsn: str) -> Iterator[Connection]:
-    with connect(dsn) as conn:
-        yield conn
-
-
-def count(sql: Connection) -> int:
-    row = sql.execute("SELECT count(*) AS n FROM llm.jobs").fetchone()
-    assert row is not None
-    return int(row["n"])
+from tests.integration.rows import add, claim, count, lease
 
 
 def test_ids_made_by_the_database_are_of_version_7_and_grow(sql: Connection) -> None:

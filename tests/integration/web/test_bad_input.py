@@ -315,7 +315,7 @@ def test_the_same_limit_without_a_server(client: Client, settings: Settings, cou
         CHUNKED + b'10\r\n{"kind": "echo"}\r\n0\r\nbad trailer\r\n\r\n',
         b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: -5\r\n\r\n",
         b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n{}   ",
-        b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0",
         b"POST /v1/jobs HTTP/9.9\r\nHost: localhost\r\n\r\n",
         b"nonsense\r\n\r\n",
         b"POST /v1/jobs HTTP/1.1\r\nBad Header: x\r\n\r\n",
