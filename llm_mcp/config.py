@@ -19,6 +19,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from .errors import SetupError
 
+LONGEST_LEASE_S = 3600.0
+"""The longest lease anybody may ask for, s."""
 _ENV_FILE = "LLM_MCP_ENV_FILE"
 
 
@@ -90,7 +92,9 @@ class Settings(BaseSettings):
     worker_name: str | None = Field(None, validation_alias=_env("WORKER_NAME"))
     worker_threads: int = Field(8, ge=1, le=512, validation_alias=_env("LLM_MCP_WORKER_THREADS"))
     """Jobs one worker process runs at once."""
-    lease_s: float = Field(30.0, ge=1, le=3600, validation_alias=_env("LLM_MCP_LEASE_S", "WORKER_LEASE_SECONDS"))
+    lease_s: float = Field(
+        30.0, ge=1, le=LONGEST_LEASE_S, validation_alias=_env("LLM_MCP_LEASE_S", "WORKER_LEASE_SECONDS")
+    )
     """Length of a lease, s; it is renewed every third of it."""
     drain_s: float = Field(20.0, ge=0, le=3600, validation_alias=_env("LLM_MCP_DRAIN_S"))
     """How long running jobs may finish after SIGTERM before they are released, s."""

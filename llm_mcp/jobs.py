@@ -123,10 +123,6 @@ class Jobs:
         """Return the kinds with waiting jobs that no live worker takes, with how many wait."""
         return rows.unserved(self.runtime.db)
 
-    def check(self) -> int:
-        """Return the number of applied migrations. Raises Unavailable when the database is not ready."""
-        return workers.applied_migrations(self.runtime.db)
-
     def _checked(self, submission: Submission, kind: Kind) -> str:
         """Refuse what must not become a row, and return the payload's JSON text."""
         check_name(submission.kind)

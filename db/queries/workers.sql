@@ -26,16 +26,11 @@ ON CONFLICT (id) DO UPDATE
 UPDATE llm.workers SET stopped_at = clock_timestamp(), running = 0 WHERE id = %(id)s;
 
 -- name: workers
--- Workers seen within the last while, newest first.
+-- Workers that are alive, newest first.
 SELECT id, name, host, pid, version, kinds, threads, running, started_at, seen_at, stopped_at
-  FROM llm.workers
- WHERE stopped_at IS NULL AND seen_at > statement_timestamp() - make_interval(secs => %(within_s)s)
+  FROM llm.live_workers
  ORDER BY started_at DESC LIMIT 1000;
 
 -- name: forget_workers
 -- Drop the rows of workers not seen for a day.
 DELETE FROM llm.workers WHERE seen_at < statement_timestamp() - interval '1 day';
-
--- name: health
--- Does the database answer, and does the schema stand?
-SELECT count(*) AS migrations FROM llm.schema_migrations;

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+from llm_mcp.config import LONGEST_LEASE_S
 from llm_mcp.errors import LeaseLost, NotFound
 from llm_mcp.job import Attempt, Job, Lease, Reason, Status, Submission
 
@@ -14,8 +15,6 @@ from .pool import Connection, Database, Row
 MAX_CRASHES = 3
 SWEEP = 100
 """Jobs one sweep moves at most."""
-LONGEST_LEASE_S = 3600.0
-"""The longest lease anybody may ask for, s."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,9 +132,9 @@ class Listener:
         self._again.set()
 
     @contextmanager
-    def subscribe(self, channel: str, payload: str, event: threading.Event | None = None) -> Iterator[threading.Event]:
+    def subscribe(self, channel: str, payload: str) -> Iterator[threading.Event]:
         """Yield an event that is set whenever a notice with this payload arrives on this channel."""
-        event = event or threading.Event()
+        event = threading.Event()
         self.add(channel, payload, event)
         try:
             yield event

@@ -75,17 +75,11 @@ def stopped(db: Database, worker_id: str) -> None:
     db.run("worker_stopped", {"id": worker_id})
 
 
-def alive(db: Database, *, within_s: float = 60.0) -> list[Worker]:
-    """Return the workers seen within the last `within_s` seconds, newest first."""
-    return [Worker(**row) for row in db.run("workers", {"within_s": within_s})]
+def alive(db: Database) -> list[Worker]:
+    """Return the workers that have not signed off and were seen within the last minute, newest first."""
+    return [Worker(**row) for row in db.run("workers")]
 
 
 def forget(db: Database) -> None:
     """Drop the rows of workers not seen for a day."""
     db.run("forget_workers")
-
-
-def applied_migrations(db: Database) -> int:
-    """Return how many migrations the database has; proves that it answers and that the schema stands."""
-    count: int = db.run("health")[0]["migrations"]
-    return count

@@ -40,7 +40,7 @@ def test_an_outcome_waits_for_the_database(begin: Begin, db: Database, proxy: Pr
 
 def test_an_outcome_whose_answer_was_lost_is_written_once(begin: Begin, db: Database, proxy: Proxy) -> None:
     _, run = begin()
-    run.runtime.db.run("health")  # the pool is open: the next request is the outcome
+    run.runtime.db.run("workers")  # the pool is open: the next request is the outcome
     proxy.lose_a_reply()
     settling = threading.Thread(target=settle, args=(ended(run, 1),))
     settling.start()

@@ -215,8 +215,8 @@ def test_every_verb_works_in_another_schema_beside_ours(dsn: str, schema: str) -
         assert len(service.workers()) == 1
         workers.stopped(db, "w")
         workers.forget(db)
-        assert service.check() == len(migrations())
         with connect(dsn) as conn:
+            assert pending(conn, schema) == []  # this schema's own ledger has every migration
             row = conn.execute(f"SELECT \"{schema}\".submit('echo', '{{\"n\": 1}}') AS id").fetchone()
             assert row is not None
             assert service.get(row["id"]).status is Status.QUEUED

@@ -68,9 +68,8 @@ VALUES: dict[str, dict[str, Any]] = {
     "live": {},
     "absent": {},
     "worker_stopped": {"id": "w"},
-    "workers": {"within_s": 60.0},
+    "workers": {},
     "forget_workers": {},
-    "health": {},
 }
 # Small tables, and those a full count of which is the question.
 MAY_BE_READ_WHOLE = {"workers", "schema_migrations", "pg_database"}
