@@ -16,6 +16,8 @@ from typing import IO
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 _MAX_LINE = 4096
+_OWNER_LOOK_S = 0.25
+_ORPHAN_S = 2.0
 
 
 def follow_owner(signum: int) -> Callable[[], None] | None:
@@ -34,6 +36,27 @@ def follow_owner(signum: int) -> Callable[[], None] | None:
             os.kill(os.getpid(), signum)
 
     return before_exec
+
+
+def follow(owner: int) -> Callable[[], bool]:
+    """For a child that may have much to finish: see to it that it ends within three seconds of its owner.
+
+    Parameters: `owner`, the process id of the parent. Once that is gone this process gets SIGTERM, also where no kernel
+    sends it, and soon after a signal that kills it, whatever it is doing then. Returns what says whether it is gone: a
+    drain that is told so gives everything back at once.
+    """
+
+    def gone() -> bool:
+        return os.getppid() != owner
+
+    def watch() -> None:
+        while not gone():
+            time.sleep(_OWNER_LOOK_S)
+        signal.setitimer(signal.ITIMER_REAL, _ORPHAN_S)  # the kernel's: no thread can keep it from coming
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="llm-mcp-owner", daemon=True).start()
+    return gone
 
 
 class Child:
@@ -60,13 +83,10 @@ class Child:
         self._process: subprocess.Popen[bytes] | None = None
         self._ready = threading.Event()
         self._line = ""
-        self.started_at = 0.0
-        """Monotonic instant of the last start, s."""
 
     def start(self) -> None:
         """Start the process."""
         self._ready, self._line = threading.Event(), ""
-        self.started_at = time.monotonic()
         self._process = subprocess.Popen(
             self._argv,
             env=self._environment,

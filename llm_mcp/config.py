@@ -92,6 +92,8 @@ class Settings(BaseSettings):
     worker_name: str | None = Field(None, validation_alias=_env("WORKER_NAME"))
     worker_threads: int = Field(8, ge=1, le=512, validation_alias=_env("LLM_MCP_WORKER_THREADS"))
     """Jobs one worker process runs at once."""
+    worker_processes: int = Field(1, ge=1, le=64, validation_alias=_env("LLM_MCP_WORKER_PROCESSES"))
+    """Worker processes that one `llm-mcp worker`, or `llm-mcp up`, keeps alive."""
     lease_s: float = Field(
         30.0, ge=1, le=LONGEST_LEASE_S, validation_alias=_env("LLM_MCP_LEASE_S", "WORKER_LEASE_SECONDS")
     )

@@ -12,6 +12,7 @@ import uuid_utils.compat
 
 from . import runtime as runtimes
 from .broker import LeaseBroker, broker
+from .child import follow
 from .config import Settings
 from .errors import LlmMcpError
 from .keeper import Keeper, new_worker_id
@@ -100,12 +101,14 @@ class Worker:
         return [*self._dramatiq.workers, *self._dramatiq.consumers.values()]
 
 
-def main(settings: Settings, *, threads: int | None = None) -> None:
-    """Run a worker in this process until SIGTERM or SIGINT; a second signal hurries it.
+def main(settings: Settings, *, threads: int | None = None, owner: int | None = None) -> None:
+    """Run a worker in this process until SIGTERM or SIGINT; a second signal, or the end of its owner, hurries it.
 
-    Prints `ready worker <id>` once it claims. Raises SetupError or Unavailable when it cannot start, LlmMcpError when
-    a part of it died: then another process is the cure.
+    Parameters: `threads`, how many jobs at once (None: the setting); `owner`, the process id of the parent when its end
+    is to be ours. Prints `ready worker <id>` once it claims. Raises SetupError or Unavailable when it cannot start,
+    LlmMcpError when a part of it died: then another process is the cure.
     """
+    orphaned = follow(owner) if owner is not None else lambda: False
     runtime = Runtime(settings)
     runtimes.use(runtime)
     load_modules([ACTORS, *settings.user_modules()])
@@ -116,7 +119,7 @@ def main(settings: Settings, *, threads: int | None = None) -> None:
         dead = None
         while dead is None and signals.wait(_LOOK_S) is None:
             dead = worker.fault()
-        worker.drain(settings.drain_s, hurry=lambda: signals.wait(0) is not None)
+        worker.drain(settings.drain_s, hurry=lambda: orphaned() or signals.wait(0) is not None)
     runtime.close()
     if dead is not None:
         log.critical("a thread died", extra={"action": "worker_broken", "dead": dead})

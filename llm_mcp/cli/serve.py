@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import sys
 from typing import Annotated
@@ -17,7 +18,7 @@ def up(
     data_dir: DataDir = None,
     dsn: Dsn = None,
     http: Http = None,
-    workers: Annotated[int, typer.Option(min=0, max=64, help="Worker processes; 0: none.")] = 1,
+    workers: Annotated[int | None, typer.Option(min=0, max=64, help="Worker processes; 0: none [default: 1].")] = None,
     model: Annotated[
         bool, typer.Option("--model/--no-model", help="Serve the embedded model when there is no Ollama.")
     ] = True,
@@ -32,7 +33,8 @@ def up(
 
     chosen = settings(data_dir=data_dir, dsn=dsn, http=http)
     logs.configure(chosen)
-    supervisor = Supervisor(chosen, workers=workers, model=model, say=lambda line: print(line, file=sys.stderr))
+    count = chosen.worker_processes if workers is None else workers
+    supervisor = Supervisor(chosen, workers=count, model=model, say=lambda line: print(line, file=sys.stderr))
     supervisor.run(on_ready=lambda url: print(f"ready {url}", flush=True))
 
 
@@ -56,18 +58,37 @@ def web(
 def worker(
     data_dir: DataDir = None,
     dsn: Dsn = None,
-    threads: Annotated[int | None, typer.Option(min=1, max=512, help="Jobs to run at once [default: 8].")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, max=512, help="Jobs each process runs at once [default: 8].")
+    ] = None,
+    processes: Annotated[
+        int | None, typer.Option(min=1, max=64, help="Worker processes, kept alive [default: 1].")
+    ] = None,
+    owner: Annotated[int | None, typer.Option(hidden=True, help="The parent whose end is ours.")] = None,
 ) -> None:
-    """Run a worker until SIGTERM drains it.
+    """Run workers until SIGTERM drains them; a second one hurries.
 
-    Claims jobs and runs their actors; one line `ready worker ID` on standard output says that it does.
+    Claims jobs and runs their actors. One line `ready worker ID` on standard output for each process that does; one
+    that is started again has a new ID.
     """
     from llm_mcp import logs
-    from llm_mcp import worker as workers
 
     chosen = settings(data_dir=data_dir, dsn=dsn)
     logs.configure(chosen)
-    workers.main(chosen, threads=threads)
+    count = chosen.worker_processes if processes is None else processes
+    if count == 1:
+        from llm_mcp import worker as workers
+
+        workers.main(chosen, threads=threads, owner=owner)
+    else:
+        from llm_mcp.crew import Crew
+
+        Crew(chosen, processes=count, threads=threads).run(on_ready=_tell_ready)
+
+
+def _tell_ready(what: str) -> None:
+    with contextlib.suppress(OSError):  # who read the first lines need not be there for the later ones
+        print(f"ready {what}", flush=True)
 
 
 def migrate(

@@ -85,6 +85,15 @@ def test_without_workers_a_job_waits_and_says_why(scratch: Scratch) -> None:
     assert up.finished(job_id)["status"] == "done"
 
 
+def test_the_setting_says_how_many_workers_and_none_of_them_is_a_master(scratch: Scratch) -> None:
+    up = scratch.up("--no-model", worker_processes=2)
+    workers = [pid for pid, command in up.children().items() if " worker" in command]
+    assert len(workers) == 2
+    assert not living(lambda _, parent: parent in workers)
+    up.stop()
+    assert sum(" worker" in command for command in scratch.up("--no-model", "--workers", "1").children().values()) == 1
+
+
 def test_what_dies_is_started_again(scratch: Scratch) -> None:
     up = scratch.up()
     for word in (" worker", " web ", "llm_mcp.embedded.ollama", "postgres -D"):
