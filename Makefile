@@ -59,8 +59,8 @@ check: .venv/.installed ## lint, format, types, floors, lock, compose file; need
 	[ -z "$$failed" ]
 
 .PHONY: bench
-bench: .venv/.installed ## measure what the queue costs on this machine; prints, judges nothing
-	@$(BIN)/python -m tests.bench $(ARGS)
+bench: .venv/.installed ## measure the queue beside other queues on this machine (25 min); prints, judges nothing
+	@$(BIN)/python -m tests.bench queue $(ARGS)
 
 .PHONY: fmt
 fmt: .venv/.installed ## format, and fix what the linter can fix
@@ -75,7 +75,7 @@ lock: .venv/.installed ## bring requirements.lock up to pyproject.toml (ARGS=--u
 
 .PHONY: clean
 clean: ## remove what these targets made in this folder
-	@rm -rf .venv .uv build dist ./*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf .venv .uv .bench build dist ./*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	@find . -name .git -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +
 
 # Scripts in an environment name its folder and interpreter: moved, or asked for by another PYTHON, it is made anew.
