@@ -7,52 +7,46 @@ delayed in memory, and a retry is an UPDATE of the same row, never a copy.
 
 from __future__ import annotations
 
-import logging
-import random
-import threading
-import time
 from collections import deque
 from collections.abc import Iterable
 from typing import Any
-from uuid import UUID
 
 import dramatiq
-import uuid_utils.compat
 from dramatiq.broker import Consumer, MessageProxy
 
-from .errors import InvalidInput, SetupError, Unavailable
-from .job import Lease, Submission
+from .claimer import Claimer, Wake
+from .errors import InvalidInput, SetupError
+from .job import Submission
 from .jobs import Jobs
 from .keeper import Keeper
 from .middleware import Attempts, settle
 from .run import Run
 from .runtime import current
-from .store import jobs as rows
 from .store.listen import JOB_QUEUED
-
-log = logging.getLogger(__name__)
 
 QUEUE = "jobs"
 """The one queue Dramatiq sees: one claimer a process, so that priority holds across all of ours."""
 _OPTIONS = frozenset({"priority", "source", "max_attempts", "deadline_at", "idempotency_key"})
 
 
-class LeasedMessage(MessageProxy):
-    """A message Dramatiq runs: one lease, its run, and how to settle it."""
+_NO_MESSAGE: dramatiq.Message[Any] = dramatiq.Message(
+    queue_name=QUEUE, actor_name="", args=(), kwargs={}, options={}, message_id="", message_timestamp=0
+)
 
-    def __init__(self, lease: Lease, run: Run) -> None:
-        message: dramatiq.Message[Any] = dramatiq.Message(
-            queue_name=QUEUE,
-            actor_name=lease.kind,
-            args=(),
-            kwargs={},
-            options={},
-            message_id=str(lease.job_id),
-            message_timestamp=0,
-        )
-        super().__init__(message)
-        self.lease = lease
+
+class LeasedMessage(MessageProxy):
+    """A message Dramatiq runs: the run it stands for. It has no arguments; the actor asks for its run."""
+
+    queue_name = QUEUE
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = {}  # noqa: RUF012 - never written to, and one for all is the point
+    options: dict[str, Any] = {}  # noqa: RUF012 - as above
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(_NO_MESSAGE)
         self.run = run
+        self.actor_name = run.lease.kind
+        self.message_id = str(run.lease.job_id)
 
 
 class LeaseBroker(dramatiq.Broker):
@@ -62,7 +56,7 @@ class LeaseBroker(dramatiq.Broker):
         super().__init__(middleware=[Attempts()])
         self.queues: set[str] = set()
         self.keeper: Keeper | None = None
-        self.wake = threading.Event()
+        self.wake = Wake()
 
     def declare_queue(self, queue_name: str) -> None:
         """Note that actors exist. Dramatiq sees one queue; a kind's own queue is a column of the row."""
@@ -118,96 +112,53 @@ class LeaseBroker(dramatiq.Broker):
 
 
 class LeaseConsumer(Consumer):
-    """Claims for free threads. Used by Dramatiq's one consumer thread; ack and nack come from the worker threads.
+    """Dramatiq's end of the claimer. Used by its one consumer thread; ack and nack come from the worker threads.
 
     Nothing here raises for the database's sake: an exception would stop Dramatiq's consumer for seconds, and one
     while it closes would end it for good.
     """
 
     def __init__(self, broker: LeaseBroker, keeper: Keeper, *, timeout_s: float) -> None:
-        self._broker = broker
+        self._wake = broker.wake
         self._keeper = keeper
         self._timeout_s = timeout_s
-        self._ready: deque[LeasedMessage] = deque()
-        self._unanswered: UUID | None = None
-        self._look_at = 0.0
+        self._ready: deque[Run] = deque()
+        self._claimer = Claimer(keeper, kinds=lambda: sorted(broker.actors), wake=broker.wake)
         keeper.runtime.listener.add(JOB_QUEUED, "", broker.wake)
 
     def __next__(self) -> MessageProxy | None:
         """Return the next leased message, None when there was none for a while."""
-        if not self._ready and (self._broker.wake.is_set() or time.monotonic() >= self._look_at):
-            self._broker.wake.clear()
-            self._look()
+        if not self._ready:
+            self._ready.extend(self._claimer.turn())
         if self._ready:
-            return self._ready.popleft()
-        self._broker.wake.wait(min(self._timeout_s, max(0.0, self._look_at - time.monotonic())))
+            return LeasedMessage(self._ready.popleft())
+        self._wake.wait(min(self._timeout_s, max(0.0, self._claimer.due_s())))
         return None
 
-    def _look(self) -> None:
-        poll_s = self._keeper.runtime.settings.poll_s
-        self._look_at = time.monotonic() + poll_s * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, no secret
-        n = self._keeper.free
-        if n == 0:
-            return
-        claimed_at = time.monotonic()
-        try:
-            leases = self._claim(n) if self._unanswered is None else self._recover(self._unanswered)
-        except Unavailable as error:
-            log.warning("cannot claim", extra={"action": "claim_failed", "error": str(error)})
-            return
-        except Exception:
-            log.exception("cannot claim", extra={"action": "claim_failed"})
-            return
-        self._unanswered = None
-        for lease in leases:
-            self._ready.append(LeasedMessage(lease, self._keeper.hold(lease, claimed_at=claimed_at)))
-            self._keeper.runtime.announce(lease.job_id)
-
-    def _claim(self, n: int) -> list[Lease]:
-        settings = self._keeper.runtime.settings
-        self._unanswered = uuid_utils.compat.uuid7()
-        return rows.claim(
-            self._keeper.runtime.db,
-            self._keeper.worker_id,
-            self._unanswered,
-            kinds=sorted(self._broker.actors),
-            n=n,
-            lease_s=settings.lease_s,
-            ageing_s=settings.ageing_s,
-        )
-
-    def _recover(self, claim_id: UUID) -> list[Lease]:
-        """Return what a claim took whose reply was lost."""
-        db, lease_s = self._keeper.runtime.db, self._keeper.runtime.settings.lease_s
-        leases = rows.claimed(db, self._keeper.worker_id, claim_id)
-        # Nobody beat for these meanwhile: a renewal proves which still stand.
-        held = rows.heartbeat(db, [(lease.job_id, lease.token) for lease in leases], lease_s=lease_s)
-        self._broker.wake.set()  # that was no claim; look again at once
-        return [lease for lease in leases if lease.token in held]
-
     def ack(self, message: MessageProxy) -> None:
-        """Write what became of the attempt and free its place."""
+        """Have the attempt's outcome written and its place freed."""
         if not isinstance(message, LeasedMessage):
             raise TypeError("not a message of this broker")
-        settle(message.run)
-        self._keeper.drop(message.run)
+        settle(message.run, self._claimer, self._keeper)
 
     nack = ack
 
     def requeue(self, messages: Iterable[MessageProxy]) -> None:
         """Give back leases whose work never began."""
-        runs = [message.run for message in messages if isinstance(message, LeasedMessage)]
-        if runs:
-            self._keeper.release(runs)
-            for run in runs:
-                self._keeper.drop(run)
+        self._give_back([message.run for message in messages if isinstance(message, LeasedMessage)])
 
     def close(self) -> None:
-        """Give back what was claimed and not handed out."""
-        self._keeper.runtime.listener.discard(JOB_QUEUED, "", self._broker.wake)
+        """Hand in what is finished, and give back what was claimed and not handed out."""
+        self._keeper.runtime.listener.discard(JOB_QUEUED, "", self._wake)
+        self._claimer.close()
         waiting = list(self._ready)
         self._ready.clear()
-        self.requeue(waiting)
+        self._give_back(waiting)
+
+    def _give_back(self, runs: list[Run]) -> None:
+        waiting = [run for run in runs if run.give_back()]
+        self._keeper.release(waiting)
+        self._keeper.drop(waiting)
 
 
 def _payload(message: dramatiq.Message[Any]) -> Any:

@@ -55,6 +55,8 @@ class Settings(BaseSettings):
     """Postgres to use instead of the embedded one."""
     db_direct_dsn: SecretStr | None = Field(None, validation_alias=_env("LLM_MCP_DB_DIRECT_DSN"))
     """Postgres past any pooler, for LISTEN and session locks; the main one when unset."""
+    db_pooler: bool | None = Field(None, validation_alias=_env("LLM_MCP_DB_POOLER"))
+    """Whether the main one is a pooler that hands a session to many; unset: when there is a way past it."""
     db_schema: str = Field("llm", validation_alias=_env("LLM_MCP_DB_SCHEMA"))
     """Schema of our tables."""
     db_pool_size: int = Field(16, ge=1, le=500, validation_alias=_env("LLM_MCP_DB_POOL_SIZE"))
@@ -98,6 +100,8 @@ class Settings(BaseSettings):
         30.0, ge=1, le=LONGEST_LEASE_S, validation_alias=_env("LLM_MCP_LEASE_S", "WORKER_LEASE_SECONDS")
     )
     """Length of a lease, s; it is renewed every third of it."""
+    liveness: bool = Field(True, validation_alias=_env("LLM_MCP_LIVENESS"))
+    """Whether a worker's death is noticed by its session's end; else only by its leases'."""
     drain_s: float = Field(20.0, ge=0, le=3600, validation_alias=_env("LLM_MCP_DRAIN_S"))
     """How long running jobs may finish after SIGTERM before they are released, s."""
     poll_s: float = Field(1.0, ge=0.05, le=60, validation_alias=_env("LLM_MCP_POLL_S"))
@@ -144,6 +148,11 @@ class Settings(BaseSettings):
     @classmethod
     def _empty_is_unset(cls, value: object) -> object:
         return None if value in ("", "not-used") else value
+
+    @property
+    def pooled(self) -> bool:
+        """Whether the main DSN leads to a pooler that hands one session to many."""
+        return self.db_direct_dsn is not None if self.db_pooler is None else self.db_pooler
 
     @property
     def http_host_port(self) -> tuple[str, int]:

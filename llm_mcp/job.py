@@ -49,6 +49,7 @@ class Reason(StrEnum):
     DEADLINE_EXCEEDED = "deadline_exceeded"
     LEASE_EXPIRED = "lease_expired"
     CRASHED = "crashed"
+    DEPENDENCY_FAILED = "dependency_failed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +69,10 @@ class Submission:
     delay_s: float = 0.0
     """Seconds before it may start."""
     idempotency_key: str | None = None
+    unique_s: float | None = None
+    """Seconds the idempotency key holds; None: as long as the job is kept."""
+    result_ttl_s: float | None = None
+    """Seconds the result is kept once the job is done; None: as long as the job is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +116,7 @@ class Attempt:
     finished_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Lease:
     """One worker's right to one attempt of one job, named by `token`."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -47,15 +47,23 @@ class Jobs:
         (workers then find it by polling, within a second or so), and what breaks the transaction is raised as psycopg
         raises it. Raises InvalidInput naming the field, TooLarge, Unavailable.
         """
-        kind = KINDS.get(submission.kind) or Kind(submission.kind)
-        payload = self._checked(submission, kind)
-        if submission.max_attempts == 0:
-            submission = replace(submission, max_attempts=kind.max_attempts)
-        new_id = uuid_utils.compat.uuid7()
-        job_id = rows.submit(self.runtime.db, new_id, submission, payload=payload, queue=kind.queue, conn=conn)
-        if conn is None:
-            self.runtime.notifier.notify(JOB_QUEUED)
+        (job_id,) = self._write([self._checked(submission)], conn)
         return job_id
+
+    def submit_many(self, submissions: Iterable[Submission], *, conn: Connection[object] | None = None) -> list[UUID]:
+        """Submit a batch in one statement and return the jobs' ids, in its order; all are written or none.
+
+        Each is checked, and may have a key, as in `submit`; what is wrong with one names its place, `[3].payload.text`.
+        Raises what `submit` raises.
+        """
+        new = []
+        for place, submission in enumerate(submissions):
+            try:
+                new.append(self._checked(submission))
+            except InvalidInput as error:
+                error.field = f"[{place}].{error.field}" if error.field else f"[{place}]"
+                raise
+        return self._write(new, conn)
 
     def get(self, job_id: UUID) -> Job:
         """Return one job whole. Raises NotFound."""
@@ -123,8 +131,17 @@ class Jobs:
         """Return the kinds with waiting jobs that no live worker takes, with how many wait."""
         return rows.unserved(self.runtime.db)
 
-    def _checked(self, submission: Submission, kind: Kind) -> str:
-        """Refuse what must not become a row, and return the payload's JSON text."""
+    def _write(self, new: list[rows.New], conn: Connection[object] | None) -> list[UUID]:
+        if not new:
+            return []
+        job_ids = rows.submit(self.runtime.db, new, conn=conn)
+        if conn is None:
+            self.runtime.notifier.notify(JOB_QUEUED)
+        return job_ids
+
+    def _checked(self, submission: Submission) -> rows.New:
+        """Refuse what must not become a row, and return what will."""
+        kind = KINDS.get(submission.kind) or Kind(submission.kind)
         check_name(submission.kind)
         for name in ("priority", "max_attempts"):
             value = getattr(submission, name)
@@ -138,6 +155,12 @@ class Jobs:
             raise InvalidInput("must not be empty", field="idempotency_key")
         if not 0 <= submission.delay_s <= _FARTHEST.total_seconds():
             raise InvalidInput("must be between 0 and a hundred years", field="delay_s")
+        for name in ("unique_s", "result_ttl_s"):
+            seconds = getattr(submission, name)
+            if seconds is not None and not 0 < seconds <= _FARTHEST.total_seconds():
+                raise InvalidInput("must be over 0 and at most a hundred years", field=name)
+        if submission.unique_s is not None and submission.idempotency_key is None:
+            raise InvalidInput("needs an idempotency_key that is to be unique", field="unique_s")
         if submission.deadline_at is not None:
             _check_deadline(submission.deadline_at)
         strictjson.check(submission.payload, root="payload")
@@ -146,7 +169,9 @@ class Jobs:
         if size > limit:
             raise TooLarge(f"{size} bytes; the limit is {limit}", field="payload", code="body_too_large")
         kind.validate(submission.payload)
-        return payload
+        if submission.max_attempts == 0:
+            submission = replace(submission, max_attempts=kind.max_attempts)
+        return rows.New(uuid_utils.compat.uuid7(), submission, payload, kind.queue)
 
 
 def _check_deadline(deadline_at: datetime) -> None:

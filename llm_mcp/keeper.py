@@ -6,6 +6,7 @@ Three threads, so that none can hold up another: one beats, one watches the cloc
 from __future__ import annotations
 
 import logging
+import math
 import os
 import socket
 import threading
@@ -22,6 +23,7 @@ from .store import jobs as rows
 from .store import workers
 from .store.listen import JOB_ENDED, JOB_QUEUED
 from .store.pool import Connection, Database
+from .store.session import Session
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +71,9 @@ class Keeper:
         self._flush_now = threading.Event()
         self._idle = threading.Condition(self._mutex)
         self._present_at = 0.0
+        self._life: Session | None = None
         self._life_key: int | None = None
+        self._watch_until = math.inf
         self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
@@ -79,8 +83,10 @@ class Keeper:
         except BaseException:
             self._db.close()
             raise
-        self.runtime.listener.on_session = self._swear
-        self.runtime.listener.renew()
+        self.runtime.listener.hear(JOB_ENDED, self._on_ended)
+        if self.runtime.settings.liveness:
+            self._life = Session(self.runtime.direct_dsn, name="llm-mcp-life", begin=self._swear)
+            self._life.start()
         for name, loop in (("beat", self._beat_loop), ("watch", self._watch_loop), ("flush", self._flush_loop)):
             thread = threading.Thread(target=loop, name=f"llm-mcp-{name}", daemon=True)
             thread.start()
@@ -88,7 +94,7 @@ class Keeper:
 
     def stop(self) -> None:
         """Stop beating and sign off."""
-        self.runtime.listener.on_session = None
+        self.runtime.listener.unhear(JOB_ENDED, self._on_ended)
         self._stop.set()
         for event in (self._beat_now, self._watch_now, self._flush_now):
             event.set()
@@ -98,6 +104,8 @@ class Keeper:
             workers.stopped(self._db, self.worker_id)
         except LlmMcpError as error:
             log.warning("could not sign off", extra={"action": "sign_off_failed", "error": str(error)})
+        if self._life is not None:
+            self._life.close()
         self._db.close()
 
     def fault(self) -> str | None:
@@ -105,30 +113,32 @@ class Keeper:
         return next((thread.name for thread in self._threads if not thread.is_alive()), None)
 
     @property
-    def free(self) -> int:
-        """How many more jobs may be claimed now."""
-        if self.draining:
-            return 0
-        with self._mutex:
-            return max(0, self.threads - len(self._runs))
+    def held(self) -> int:
+        """How many runs are held: those at work, those that wait for a thread, and results not yet handed in."""
+        return len(self._runs)
 
-    def hold(self, lease: Lease, *, claimed_at: float) -> Run:
-        """Take charge of a fresh lease; `claimed_at` is the monotonic instant before the claim was sent, s."""
-        run = Run(lease, self.runtime, fence_at=claimed_at + self._lease_s * _TRUST, on_dirty=self._on_dirty)
+    def hold(self, leases: Sequence[Lease], *, claimed_at: float) -> list[Run]:
+        """Take charge of fresh leases; `claimed_at` is the monotonic instant before the claim was sent, s."""
+        fence_at = claimed_at + self._lease_s * _TRUST
+        runs = [Run(lease, self.runtime, fence_at=fence_at, on_dirty=self._on_dirty) for lease in leases]
         with self._mutex:
-            self._runs[lease.token] = run
-        self.runtime.listener.add(JOB_ENDED, str(lease.job_id), self._beat_now)
-        self._watch_now.set()
-        return run
+            for run in runs:
+                self._runs[run.lease.token] = run
+            limit = min([fence_at, *(run.deadline for run in runs if run.deadline is not None)])
+            if runs and limit < self._watch_until:
+                self._watch_now.set()
+        return runs
 
-    def drop(self, run: Run) -> None:
-        """The run is over; its place is free."""
-        self.runtime.listener.discard(JOB_ENDED, str(run.lease.job_id), self._beat_now)
+    def drop(self, runs: Sequence[Run]) -> None:
+        """These runs are over; their places are free."""
         with self._mutex:
-            self._runs.pop(run.lease.token, None)
-            self._dirty.discard(run)
-            self._idle.notify_all()
-        self._on_free()
+            for run in runs:
+                self._runs.pop(run.lease.token, None)
+            self._dirty.difference_update(runs)
+            if not self._runs:
+                self._idle.notify_all()
+        if runs:
+            self._on_free()
 
     def wait_idle(self, timeout_s: float) -> bool:
         """Wait until no run is held, `timeout_s` seconds at most; say whether that is so."""
@@ -138,14 +148,14 @@ class Keeper:
     def release_all(self) -> None:
         """Give every lease back and cut its run: others may begin at once, and the tries do not count."""
         runs = self._held()
-        if not runs:
-            return
         self.release(runs)
         for run in runs:
             run.cut("draining")
 
     def release(self, runs: Sequence[Run]) -> None:
         """Give these leases back. Never raises: what cannot be given back now ends with its lease."""
+        if not runs:
+            return
         try:
             rows.release(self._db, [run.key for run in runs])
         except LlmMcpError as error:
@@ -191,10 +201,19 @@ class Keeper:
             self._present_at = time.monotonic()
 
     def _swear(self, conn: Connection) -> None:
-        """Have the process's own session say that it lives, and tell by which lock."""
-        self._life_key = workers.live(self._db, conn)
+        """Have a session say that this process lives, and tell by which lock.
+
+        The server ends the session of a process that died at once. Of one whose network was cut it must not think so
+        before the process itself has stopped trusting its leases: else a job would run twice at a time.
+        """
+        self._life_key = workers.live(self._db, conn, silence_s=self._lease_s * _TRUST)
         self._present_at = 0.0
         self._beat_now.set()
+
+    def _on_ended(self, job_id: str) -> None:
+        """A job was ended from outside, or ("") that may have been missed: a beat tells whether it was one of ours."""
+        if not job_id or any(str(run.lease.job_id) == job_id for run in self._held()):
+            self._beat_now.set()
 
     def _beat_loop(self) -> None:
         pause_s = min(self._lease_s / _BEATS_PER_LEASE, _PRESENCE_S)
@@ -218,8 +237,10 @@ class Keeper:
 
     def _watch_loop(self) -> None:
         while not self._stop.is_set():
+            with self._mutex:
+                self._watch_until = math.inf  # whatever comes while we look wakes us again
             now = time.monotonic()
-            nearest: float | None = None
+            nearest = math.inf
             for run in self._held():
                 if run.was_cut is not None:
                     continue
@@ -229,8 +250,10 @@ class Keeper:
                     run.cut("lease_not_renewed")
                 else:
                     limit = run.fence_at if run.deadline is None else min(run.fence_at, run.deadline)
-                    nearest = limit if nearest is None else min(nearest, limit)
-            self._watch_now.wait(None if nearest is None else max(0.0, nearest - now) + 0.001)
+                    nearest = min(nearest, limit)
+            with self._mutex:
+                self._watch_until = nearest
+            self._watch_now.wait(None if nearest == math.inf else max(0.0, nearest - now) + 0.001)
             self._watch_now.clear()
 
     def _on_dirty(self, run: Run) -> None:

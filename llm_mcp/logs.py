@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextvars import ContextVar
 from typing import Any
 
 import structlog
@@ -22,9 +23,25 @@ _QUIET = {
 }
 
 
+_at_work: ContextVar[Any] = ContextVar("llm_mcp_at_work", default=None)
+
+
+def bind(lease: Any) -> None:
+    """Have what this thread logs name the job of a lease (its `job_id`, `kind` and `attempt`); None: no job."""
+    _at_work.set(lease)
+
+
+def _name_job(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+    lease = _at_work.get()
+    if lease is not None:
+        event = {"job_id": str(lease.job_id), "kind": lease.kind, "attempt": lease.attempt, **event}
+    return event
+
+
 def configure(settings: Settings) -> None:
     """Send this process's log to stderr as JSON or, on a terminal, as readable lines."""
     shared: list[Any] = [
+        _name_job,
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,

@@ -10,14 +10,16 @@ import logging
 import random
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
-import structlog
 from dramatiq.middleware import Middleware, SkipMessage
 
-from . import backoff
+from . import backoff, logs
 from . import run as running
+from .claimer import Claimer
 from .errors import InvalidInput, LeaseLost, LlmMcpError, NotFound, ProviderError, SetupError, Unavailable
+from .keeper import Keeper
 from .run import Run
 from .store import jobs as rows
 from .strictjson import dumps_lossy
@@ -37,12 +39,9 @@ class Attempts(Middleware):
     def before_process_message(self, broker: Any, message: Any) -> None:
         """Make the message's run this thread's; skip one that was cut while it waited."""
         run: Run = message.run
-        structlog.contextvars.bind_contextvars(
-            job_id=str(run.lease.job_id), kind=run.lease.kind, attempt=run.lease.attempt
-        )
-        run.started_at = time.monotonic()
-        if run.was_cut:
+        if not run.begin():
             raise SkipMessage
+        logs.bind(run.lease)
         running.enter(run)
 
     def after_process_message(
@@ -75,11 +74,12 @@ class Roll(Middleware):
         self.begun.release()
 
 
-def settle(run: Run) -> None:
-    """Write what became of an attempt, under its lease. Never raises.
+def settle(run: Run, claimer: Claimer, keeper: Keeper) -> None:
+    """See to it that what became of an attempt is written under its lease. Never raises.
 
-    While the database is away it is tried again until the lease can no longer be trusted; then the row is left to the
-    reaper, and the result with it is lost: the attempt will be run again. A run whose work never began is given back.
+    A result is handed in with the claimer's next turn; a failure is written here and now. While the database is away
+    either is tried again until the lease can no longer be trusted; then the row is left to the reaper, and the result
+    with it is lost: the attempt will be run again. A run whose work never began is given back.
     """
     run.close()
     try:
@@ -89,7 +89,11 @@ def settle(run: Run) -> None:
             rows.release(run.runtime.db, [run.key])
             log.warning("attempt given back", extra={"action": "job_released"})
         else:
-            _write_until_fence(run)
+            _until_fence(run, run.flush)
+            if _hand_in(run, claimer):
+                return
+            claimer.failed(run)
+            _until_fence(run, lambda: _write_failure(run))
     except (LeaseLost, NotFound):
         log.warning("late write refused", extra={"action": "lease_lost"})
     except Unavailable as error:
@@ -97,15 +101,32 @@ def settle(run: Run) -> None:
     except Exception:
         log.exception("outcome not written", extra={"action": "settle_failed"})
     finally:
-        run.runtime.announce(run.lease.job_id)
-        structlog.contextvars.clear_contextvars()
+        logs.bind(None)
+    keeper.drop([run])
+    run.runtime.announce(run.lease.job_id)
 
 
-def _write_until_fence(run: Run) -> None:
+def _hand_in(run: Run, claimer: Claimer) -> bool:
+    """Give the claimer the run's result; False when there is none, or one that is too large, which is a failure."""
+    if run.exception is not None or run.was_cut:
+        return False
+    text = dumps_lossy(run.result)
+    limit = run.runtime.settings.max_body_bytes
+    if len(text) > limit // 4 and len(text.encode()) > limit:
+        run.exception = InvalidInput(f"the result is over {limit} bytes", field="result")
+        return False
+    claimer.finish(run, result=text, metrics=dumps_lossy(run.timings()))
+    if log.isEnabledFor(logging.INFO):
+        log.info("job done", extra={"action": "job_done", "figures": run.timings()})
+    return True
+
+
+def _until_fence(run: Run, write: Callable[[], None]) -> None:
+    """Write, again and again while the database is away and the lease can be trusted."""
     pause_s = _FIRST_PAUSE_S
     while True:
         try:
-            return _write(run)
+            return write()
         except Unavailable:
             if time.monotonic() + pause_s >= run.fence_at:
                 raise
@@ -113,19 +134,9 @@ def _write_until_fence(run: Run) -> None:
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
 
-def _write(run: Run) -> None:
-    run.flush()
-    if run.was_cut:
+def _write_failure(run: Run) -> None:
+    if run.was_cut or run.exception is None:
         return
-    metrics = dumps_lossy(run.timings())
-    if run.exception is None:
-        text = dumps_lossy(run.result)
-        limit = run.runtime.settings.max_body_bytes
-        if len(text.encode()) <= limit:
-            rows.complete(run.runtime.db, *run.key, result=text, metrics=metrics)
-            log.info("job done", extra={"action": "job_done", "figures": run.timings()})
-            return
-        run.exception = InvalidInput(f"the result is over {limit} bytes", field="result")
     retryable, at_least_s = _retryable(run.exception)
     status = rows.fail(
         run.runtime.db,
@@ -133,7 +144,7 @@ def _write(run: Run) -> None:
         error=_words(run.exception),
         retryable=retryable,
         delay_s=backoff.delay_s(run.lease.tries, at_least_s=at_least_s),
-        metrics=metrics,
+        metrics=dumps_lossy(run.timings()),
     )
     log.warning(
         "attempt failed",

@@ -44,7 +44,12 @@ class Run:
         """What the actor returned: any JSON value."""
         self.exception: BaseException | None = None
         """What it raised instead."""
-        self.started_at = time.monotonic()
+        self.held_at = time.monotonic()
+        """Monotonic instant at which this process got the lease, s."""
+        self.started_at = self.held_at
+        """Monotonic instant at which its actor was called, s."""
+        self.begun = False
+        """Whether its actor was called."""
         self.first_token_at: float | None = None
         self.metrics: dict[str, Any] = {}
         self._on_dirty = on_dirty
@@ -110,6 +115,21 @@ class Run:
         """(job id, token): what every fenced statement wants."""
         return self.lease.job_id, self.lease.token
 
+    def begin(self) -> bool:
+        """A thread has come to it; False when it need not begin any more."""
+        self.started_at = time.monotonic()
+        with self._mutex:
+            self.begun = self._cut is None
+        return self.begun
+
+    def give_back(self) -> bool:
+        """Never begin; False when it has begun, or was cut, already."""
+        with self._mutex:
+            if self.begun or self._cut is not None:
+                return False
+            self._cut = "given back"
+            return True
+
     def cut(self, why: str) -> None:
         """Stop the attempt from outside: nothing of it is written any more, its open call is cut at the socket."""
         with self._mutex:
@@ -148,6 +168,8 @@ class Run:
         Raises Unavailable while the database is away. What was sent and not answered may have been written: it keeps
         its numbers and is sent again just as it was, before anything newer.
         """
+        if not (self._waiting or self._unanswered):
+            return
         with self._flushing:
             while self._cut is None and (batch := self._unanswered or self._number()):
                 try:

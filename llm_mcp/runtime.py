@@ -78,9 +78,7 @@ class Runtime:
     def db(self) -> Database:
         """The connection pool."""
         settings = self.settings
-        # A way past a pooler is set where there is one.
-        pooled = settings.db_direct_dsn is not None
-        return Database(self.dsn, schema=settings.db_schema, size=settings.db_pool_size, pooled=pooled)
+        return Database(self.dsn, schema=settings.db_schema, size=settings.db_pool_size, pooled=settings.pooled)
 
     @_once
     def notifier(self) -> Notifier:
@@ -143,9 +141,9 @@ class Runtime:
             self._ollama = (time.monotonic(), url)
         return url
 
-    def announce(self, job_id: UUID) -> None:
-        """Tell watchers that this job or its stream changed."""
-        self.notifier.notify(JOB_UPDATE, str(job_id))
+    def announce(self, *job_ids: UUID) -> None:
+        """Tell watchers that these jobs, or their streams, changed."""
+        self.notifier.notify_each(JOB_UPDATE, map(str, job_ids))
 
     def close(self) -> None:
         """Close what was opened."""

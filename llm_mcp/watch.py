@@ -121,4 +121,4 @@ def wait_final(runtime: Runtime, job_id: UUID, *, timeout_s: float | None, patie
 
 
 def _look_anyway_s(listener: Listener) -> float:
-    return _LOOK_ANYWAY_S if listener.connected else _LOOK_ANYWAY_DEAF_S
+    return _LOOK_ANYWAY_S if listener.hears(JOB_UPDATE) else _LOOK_ANYWAY_DEAF_S

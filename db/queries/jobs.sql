@@ -1,50 +1,96 @@
 -- name: submit
--- Add one job, or find the one this id or key already named.
-SELECT llm.add_job(
-    id => %(id)s, kind => %(kind)s, payload => %(payload)s, priority => %(priority)s, source => %(source)s,
-    max_attempts => %(max_attempts)s, deadline_at => %(deadline_at)s::timestamptz,
-    delay_s => %(delay_s)s::double precision, queue => %(queue)s, idempotency_key => %(idempotency_key)s::text) AS id;
+-- Add a batch of jobs, or find those their ids or keys already named; the ids come in the batch's order.
+SELECT unnest(llm.add_jobs(%(batch)s::json)) AS id;
 
--- name: claim
--- Lease up to n jobs: those past the ageing bound first, then the highest priority, then the oldest.
-WITH aged AS MATERIALIZED (
-    SELECT id FROM llm.jobs
-     WHERE status = 'queued' AND kind = ANY(%(kinds)s)
+-- name: turn
+-- Hand in the results of finished leases and lease up to n waiting jobs: a worker's whole turn is one commit.
+-- Order: past the ageing bound first, then the highest priority, then the oldest. Jobs of kinds that are not `short`
+-- are taken for the `free` threads only. The four `from`/`to` bounds let a busy claimer go on where it was, past the
+-- rows that are finished and not yet vacuumed away.
+WITH held AS MATERIALIZED (
+    -- Rows are locked in one order, whoever asks.
+    SELECT j.id, r.token, r.result, r.metrics
+      FROM llm.jobs j JOIN json_to_recordset(%(results)s::json) AS r (job_id uuid, token bigint, result text, metrics text)
+        ON j.id = r.job_id AND j.lease_token = r.token
+     WHERE j.status = 'running' ORDER BY j.id FOR UPDATE OF j
+), finished AS (
+    UPDATE llm.jobs j
+       SET status = 'done', result = h.result, crashes = 0,
+           result_until = clock_timestamp() + make_interval(secs => result_ttl_s),
+           lease_token = NULL, lease_until = NULL, claim_id = NULL,
+           finished_at = clock_timestamp(), updated_at = clock_timestamp()
+      FROM held h WHERE j.id = h.id
+    RETURNING j.id, h.token, h.metrics, j.attempts, j.begun_at, j.worker_id
+), closed AS (
+    INSERT INTO llm.job_attempts (job_id, attempt, lease_token, worker_id, status, metrics, started_at, finished_at)
+    SELECT id, attempts, token, worker_id, 'done', metrics, begun_at, clock_timestamp() FROM finished
+), room AS MATERIALIZED (
+    SELECT kind, free, wait_s FROM llm.room(%(kinds)s)
+), open AS MATERIALIZED (
+    SELECT ARRAY(SELECT unnest(%(kinds)s::text[]) EXCEPT SELECT kind FROM room WHERE free <= 0) AS kinds
+), aged AS MATERIALIZED (
+    -- The count has the results written first: who leases before it lets go can lock up with another who does the same.
+    SELECT id, kind, priority, queued_at FROM llm.jobs
+     WHERE status = 'queued' AND NOT blocked AND kind = ANY((SELECT kinds FROM open)::text[])
+       AND queued_at >= %(aged_from)s::timestamptz
        AND queued_at < statement_timestamp() - make_interval(secs => %(ageing_s)s)
        AND run_at <= statement_timestamp()
+       AND queue NOT IN (SELECT name FROM llm.paused_queues)
        AND (deadline_at IS NULL OR deadline_at > statement_timestamp())
-     ORDER BY queued_at LIMIT %(n)s FOR UPDATE SKIP LOCKED
+     ORDER BY queued_at LIMIT (SELECT %(n)s + 0 * count(*) FROM finished) FOR UPDATE SKIP LOCKED
 ), fresh AS MATERIALIZED (
-    SELECT id FROM llm.jobs
-     WHERE status = 'queued' AND kind = ANY(%(kinds)s)
-       AND queued_at >= statement_timestamp() - make_interval(secs => %(ageing_s)s)
+    SELECT id, kind, priority, queued_at FROM llm.jobs
+     WHERE status = 'queued' AND NOT blocked AND kind = ANY((SELECT kinds FROM open)::text[])
+       AND priority BETWEEN %(priority_to)s AND %(priority_from)s
+       AND queued_at >= greatest(
+           %(fresh_from)s::timestamptz, statement_timestamp() - make_interval(secs => %(ageing_s)s))
        AND run_at <= statement_timestamp()
+       AND queue NOT IN (SELECT name FROM llm.paused_queues)
        AND (deadline_at IS NULL OR deadline_at > statement_timestamp())
-     ORDER BY priority DESC, queued_at
-     LIMIT (SELECT %(n)s - count(*) FROM aged) FOR UPDATE SKIP LOCKED
+     ORDER BY priority DESC, queued_at LIMIT (SELECT %(n)s - count(*) FROM aged) FOR UPDATE SKIP LOCKED
+), ranked AS (
+    SELECT id, kind, place, kind = ANY(%(short)s) AS short,
+           row_number() OVER (PARTITION BY kind ORDER BY place) AS nth_of_kind,
+           count(*) FILTER (WHERE kind <> ALL(%(short)s)) OVER (ORDER BY place) AS nth_long
+      FROM (SELECT id, kind, row_number() OVER (ORDER BY rank DESC NULLS FIRST, queued_at) AS place
+              FROM (SELECT id, kind, NULL AS rank, queued_at FROM aged
+                    UNION ALL SELECT id, kind, priority, queued_at FROM fresh) AS u) AS p
+), chosen AS MATERIALIZED (
+    SELECT r.id, r.place FROM ranked r LEFT JOIN room USING (kind)
+     WHERE (r.short OR r.nth_long <= %(free)s) AND (room.free IS NULL OR r.nth_of_kind <= room.free)
 ), taken AS (
     -- By an array: a join would be planned for a tenth of the table, which is what a LIMIT not known beforehand counts as.
     UPDATE llm.jobs j
        SET status = 'running', attempts = j.attempts + 1, lease_token = nextval('llm.lease_tokens'),
            begun_at = clock_timestamp(), lease_until = clock_timestamp() + make_interval(secs => %(lease_s)s),
            worker_id = %(worker_id)s, claim_id = %(claim_id)s, updated_at = clock_timestamp()
-     WHERE j.id = ANY (ARRAY(SELECT id FROM aged UNION ALL SELECT id FROM fresh))
+     WHERE j.id = ANY (ARRAY(SELECT id FROM chosen))
     RETURNING j.*
-), opened AS (
-    INSERT INTO llm.job_attempts (job_id, attempt, lease_token, worker_id, started_at)
-    SELECT id, attempts, lease_token, worker_id, begun_at FROM taken
+), spent AS (
+    UPDATE llm.limits l
+       SET next_at = greatest(l.next_at, clock_timestamp()) + t.n * make_interval(secs => l.per_s / l.rate)
+      FROM (SELECT kind, count(*) AS n FROM taken GROUP BY kind) t WHERE l.kind = t.kind AND l.rate IS NOT NULL
 )
-SELECT id AS job_id, lease_token AS token, kind, payload, attempts AS attempt, max_attempts,
-       attempts - releases AS tries,
-       extract(epoch FROM deadline_at - clock_timestamp())::float8 AS seconds_left
-  FROM taken
- ORDER BY CASE WHEN queued_at >= statement_timestamp() - make_interval(secs => %(ageing_s)s) THEN priority END
-          DESC NULLS FIRST, queued_at;
+SELECT j.id, j.lease_token, j.kind, j.payload, j.attempts, j.max_attempts, j.attempts - j.releases AS tries,
+       extract(epoch FROM j.deadline_at - clock_timestamp())::float8 AS seconds_left,
+       CASE WHEN c.place IS NOT DISTINCT FROM (SELECT min(place) FROM chosen) THEN json_build_object(
+           'finished', (SELECT count(*) FROM finished),
+           'found', (SELECT count(*) FROM ranked),
+           'last_aged', (SELECT max(queued_at) FROM aged),
+           'last_fresh', (SELECT max(queued_at) FROM fresh),
+           'highest', (SELECT max(priority) FROM fresh),
+           'lowest', (SELECT min(priority) FROM fresh),
+           'wait_s', CASE WHEN (SELECT count(*) FROM chosen) < %(n)s THEN least(
+               (SELECT min(wait_s) FROM room WHERE free <= 0),
+               (SELECT extract(epoch FROM min(run_at) - clock_timestamp()) FROM llm.jobs
+                 WHERE status = 'queued' AND NOT blocked AND run_at > queued_at AND run_at > statement_timestamp()
+                   AND kind = ANY(%(kinds)s))) END) END AS told
+  FROM (SELECT) AS always LEFT JOIN (taken j JOIN chosen c USING (id)) ON true
+ ORDER BY c.place;
 
 -- name: claimed
 -- What an earlier claim took, for a claimer that never got the reply.
-SELECT id AS job_id, lease_token AS token, kind, payload, attempts AS attempt, max_attempts,
-       attempts - releases AS tries,
+SELECT id, lease_token, kind, payload, attempts, max_attempts, attempts - releases AS tries,
        extract(epoch FROM deadline_at - clock_timestamp())::float8 AS seconds_left
   FROM llm.jobs
  WHERE status = 'running' AND worker_id = %(worker_id)s AND claim_id = %(claim_id)s;
@@ -60,26 +106,11 @@ UPDATE llm.jobs j SET lease_until = clock_timestamp() + make_interval(secs => %(
   FROM held WHERE j.id = held.id
 RETURNING j.lease_token AS token;
 
--- name: complete
--- The lease's owner hands in the result.
-WITH finished AS (
-    UPDATE llm.jobs
-       SET status = 'done', result = %(result)s, crashes = 0,
-           lease_token = NULL, lease_until = NULL, worker_id = NULL, claim_id = NULL,
-           finished_at = clock_timestamp(), updated_at = clock_timestamp()
-     WHERE id = %(job_id)s AND lease_token = %(token)s AND status = 'running'
-    RETURNING id
-), closed AS (
-    UPDATE llm.job_attempts a
-       SET status = 'done', metrics = %(metrics)s, finished_at = clock_timestamp()
-      FROM finished f WHERE a.job_id = f.id AND a.lease_token = %(token)s
-)
-SELECT id FROM finished;
-
 -- name: fail
 -- The lease's owner reports a failure: back to the queue while tries are left, else the end.
 WITH held AS MATERIALIZED (
-    SELECT id, %(retryable)s AND attempts - releases < max_attempts AS again FROM llm.jobs
+    SELECT id, lease_token AS token, worker_id AS worker,
+           %(retryable)s AND attempts - releases < max_attempts AS again FROM llm.jobs
      WHERE id = %(job_id)s AND lease_token = %(token)s AND status = 'running' FOR UPDATE
 ), ended AS (
     UPDATE llm.jobs j
@@ -90,25 +121,26 @@ WITH held AS MATERIALIZED (
            error = %(error)s, crashes = 0, updated_at = clock_timestamp(),
            lease_token = NULL, lease_until = NULL, worker_id = NULL, claim_id = NULL
       FROM held h WHERE j.id = h.id
-    RETURNING j.id, j.status
+    RETURNING j.id, j.status, j.attempts, j.begun_at, h.token, h.worker
 ), closed AS (
-    UPDATE llm.job_attempts a
-       SET status = 'error', reason = 'failed', error = %(error)s, metrics = %(metrics)s,
-           finished_at = clock_timestamp()
-      FROM ended e WHERE a.job_id = e.id AND a.lease_token = %(token)s
+    INSERT INTO llm.job_attempts (job_id, attempt, lease_token, worker_id, status, reason, error, metrics,
+                                  started_at, finished_at)
+    SELECT id, attempts, token, worker, 'error', 'failed', %(error)s, %(metrics)s, begun_at, clock_timestamp()
+      FROM ended
 )
 SELECT status FROM ended;
 
--- name: verdict
--- Asked in its own statement after a write met no lease: the job's status, and how this token's own attempt ended.
-SELECT j.status, a.status AS attempt_status, a.reason AS attempt_reason
-  FROM llm.jobs j LEFT JOIN llm.job_attempts a ON a.job_id = j.id AND a.lease_token = %(token)s
- WHERE j.id = %(job_id)s;
+-- name: verdicts
+-- Asked in its own statement after a write met no lease: the jobs' statuses, and how each token's own attempt ended.
+SELECT w.job_id, w.token, j.status, a.status AS attempt_status, a.reason AS attempt_reason
+  FROM unnest(%(job_ids)s::uuid[], %(tokens)s::bigint[]) AS w (job_id, token)
+  LEFT JOIN llm.jobs j ON j.id = w.job_id
+  LEFT JOIN llm.job_attempts a ON a.job_id = w.job_id AND a.lease_token = w.token;
 
 -- name: release
 -- A draining worker gives leases back; the tries do not count.
 WITH held AS MATERIALIZED (
-    SELECT j.id, h.token FROM llm.jobs j JOIN unnest(%(job_ids)s::uuid[], %(tokens)s::bigint[]) AS h (job_id, token)
+    SELECT j.id, h.token, j.worker_id AS worker FROM llm.jobs j JOIN unnest(%(job_ids)s::uuid[], %(tokens)s::bigint[]) AS h (job_id, token)
         ON j.id = h.job_id AND j.lease_token = h.token
      WHERE j.status = 'running' ORDER BY j.id FOR UPDATE OF j
 ), freed AS (
@@ -116,18 +148,19 @@ WITH held AS MATERIALIZED (
        SET status = 'queued', releases = releases + 1, run_at = clock_timestamp(), updated_at = clock_timestamp(),
            lease_token = NULL, lease_until = NULL, worker_id = NULL, claim_id = NULL
       FROM held h WHERE j.id = h.id
-    RETURNING j.id, h.token
+    RETURNING j.id, h.token, h.worker, j.attempts, j.begun_at
 ), closed AS (
-    UPDATE llm.job_attempts a
-       SET status = 'error', reason = 'released', finished_at = clock_timestamp()
-      FROM freed f WHERE a.job_id = f.id AND a.lease_token = f.token
+    INSERT INTO llm.job_attempts (job_id, attempt, lease_token, worker_id, status, reason, error, metrics,
+                                  started_at, finished_at)
+    SELECT id, attempts, token, worker, 'error', 'released', NULL, '{}', begun_at, clock_timestamp()
+      FROM freed
 )
 SELECT token FROM freed;
 
 -- name: cancel
 -- End a job that is not finished; its owner's next write meets no lease.
 WITH unfinished AS MATERIALIZED (
-    SELECT id, lease_token FROM llm.jobs
+    SELECT id, lease_token AS token, worker_id AS worker FROM llm.jobs
      WHERE id = %(job_id)s AND status IN ('queued', 'running') FOR UPDATE
 ), ended AS (
     UPDATE llm.jobs j
@@ -135,11 +168,12 @@ WITH unfinished AS MATERIALIZED (
            updated_at = clock_timestamp(),
            lease_token = NULL, lease_until = NULL, worker_id = NULL, claim_id = NULL
       FROM unfinished u WHERE j.id = u.id
-    RETURNING j.id, u.lease_token AS token
+    RETURNING j.id, u.token, u.worker, j.attempts, j.begun_at
 ), closed AS (
-    UPDATE llm.job_attempts a
-       SET status = 'error', reason = 'cancelled', finished_at = clock_timestamp()
-      FROM ended e WHERE a.job_id = e.id AND a.lease_token = e.token
+    INSERT INTO llm.job_attempts (job_id, attempt, lease_token, worker_id, status, reason, error, metrics,
+                                  started_at, finished_at)
+    SELECT id, attempts, token, worker, 'error', 'cancelled', NULL, '{}', begun_at, clock_timestamp()
+      FROM ended WHERE token IS NOT NULL
 )
 SELECT id FROM ended;
 
@@ -147,7 +181,7 @@ SELECT id FROM ended;
 -- Take back leases that ended, or whose worker is gone. One that ends later than any lease may (the server's clock
 -- was set back) has ended too.
 WITH lost AS MATERIALIZED (
-    SELECT id, lease_token, crashes + 1 >= %(max_crashes)s AS pill,
+    SELECT id, lease_token AS token, worker_id AS worker, crashes + 1 >= %(max_crashes)s AS pill,
            crashes + 1 < %(max_crashes)s AND attempts - releases < max_attempts AS again
       FROM llm.jobs
      WHERE status = 'running' AND (lease_until <= statement_timestamp()
@@ -165,18 +199,19 @@ WITH lost AS MATERIALIZED (
            run_at = clock_timestamp(), updated_at = clock_timestamp(),
            lease_token = NULL, lease_until = NULL, worker_id = NULL, claim_id = NULL
       FROM lost l WHERE j.id = l.id
-    RETURNING j.id, j.status, j.error, l.lease_token AS token
+    RETURNING j.id, j.status, j.error, l.token, l.worker, j.attempts, j.begun_at
 ), closed AS (
-    UPDATE llm.job_attempts a
-       SET status = 'error', reason = 'lease_expired', error = e.error, finished_at = clock_timestamp()
-      FROM ended e WHERE a.job_id = e.id AND a.lease_token = e.token
+    INSERT INTO llm.job_attempts (job_id, attempt, lease_token, worker_id, status, reason, error, metrics,
+                                  started_at, finished_at)
+    SELECT id, attempts, token, worker, 'error', 'lease_expired', error, '{}', begun_at, clock_timestamp()
+      FROM ended
 )
 SELECT id, status FROM ended;
 
 -- name: expire
 -- End jobs whose deadline passed, wherever they are.
 WITH late AS MATERIALIZED (
-    SELECT id, lease_token FROM llm.jobs
+    SELECT id, lease_token AS token, worker_id AS worker FROM llm.jobs
      WHERE deadline_at IS NOT NULL AND status IN ('queued', 'running') AND deadline_at <= statement_timestamp()
      ORDER BY deadline_at LIMIT %(n)s FOR UPDATE SKIP LOCKED
 ), ended AS (
@@ -185,21 +220,25 @@ WITH late AS MATERIALIZED (
            finished_at = clock_timestamp(), updated_at = clock_timestamp(),
            lease_token = NULL, lease_until = NULL, worker_id = NULL, claim_id = NULL
       FROM late l WHERE j.id = l.id
-    RETURNING j.id, j.status, l.lease_token AS token
+    RETURNING j.id, j.status, l.token, l.worker, j.attempts, j.begun_at
 ), closed AS (
-    UPDATE llm.job_attempts a
-       SET status = 'error', reason = 'deadline_exceeded', finished_at = clock_timestamp()
-      FROM ended e WHERE a.job_id = e.id AND a.lease_token = e.token
+    INSERT INTO llm.job_attempts (job_id, attempt, lease_token, worker_id, status, reason, error, metrics,
+                                  started_at, finished_at)
+    SELECT id, attempts, token, worker, 'error', 'deadline_exceeded', NULL, '{}', begun_at, clock_timestamp()
+      FROM ended WHERE token IS NOT NULL
 )
 SELECT id, status FROM ended;
 
 -- name: prune
--- Delete a batch of jobs that finished long ago.
-DELETE FROM llm.jobs WHERE id = ANY (ARRAY(
+-- Delete a batch of jobs that finished long ago, and their attempts.
+WITH old AS MATERIALIZED (
     SELECT id FROM llm.jobs
      WHERE finished_at IS NOT NULL AND finished_at < statement_timestamp() - make_interval(days => %(days)s)
-     ORDER BY finished_at LIMIT %(n)s))
-RETURNING id;
+     ORDER BY finished_at LIMIT %(n)s FOR UPDATE SKIP LOCKED
+), told AS (
+    DELETE FROM llm.job_attempts WHERE job_id = ANY (ARRAY(SELECT id FROM old))
+)
+DELETE FROM llm.jobs WHERE id = ANY (ARRAY(SELECT id FROM old)) RETURNING id;
 
 -- name: status
 -- Where a job stands, and nothing else of it.
@@ -208,21 +247,26 @@ SELECT status FROM llm.jobs WHERE id = %(job_id)s;
 -- name: job
 -- One job whole, and whether any live worker takes its kind.
 SELECT j.id, j.kind, j.queue, j.payload, j.status, j.reason, j.attempts, j.max_attempts, j.priority, j.source,
-       j.queued_at, j.updated_at, j.run_at, j.lease_until, j.deadline_at, j.finished_at, j.worker_id,
-       j.result, j.error,
+       j.queued_at, j.updated_at, j.run_at, j.lease_until, j.deadline_at, j.finished_at,
+       CASE WHEN j.status = 'running' THEN j.worker_id END AS worker_id,
+       CASE WHEN j.result_until IS NULL OR j.result_until > statement_timestamp() THEN j.result END AS result, j.error,
        j.status <> 'queued' OR EXISTS (
            SELECT FROM llm.live_workers w WHERE w.kinds = '{}' OR j.kind = ANY(w.kinds)) AS served
   FROM llm.jobs j WHERE j.id = %(job_id)s;
 
 -- name: attempts
--- The tries of a job, first to last.
+-- The tries of a job, first to last; the one in progress is the job's own row.
 SELECT attempt, worker_id, status, reason, error, started_at, finished_at
-  FROM llm.job_attempts WHERE job_id = %(job_id)s ORDER BY attempt;
+  FROM llm.job_attempts WHERE job_id = %(job_id)s
+ UNION ALL
+SELECT attempts, worker_id, 'running', NULL, NULL, begun_at, NULL
+  FROM llm.jobs WHERE id = %(job_id)s AND status = 'running'
+ ORDER BY attempt;
 
 -- name: jobs
 -- A page of jobs, newest first, without payloads and results; `before` is the last id of the page before.
 SELECT id, kind, queue, status, reason, attempts, max_attempts, priority, source, queued_at, updated_at, run_at,
-       lease_until, deadline_at, finished_at, worker_id, error
+       lease_until, deadline_at, finished_at, CASE WHEN status = 'running' THEN worker_id END AS worker_id, error
   FROM llm.jobs
  WHERE (%(before)s::uuid IS NULL OR id < %(before)s::uuid)
    AND (%(status)s::text IS NULL OR status = %(status)s::text)

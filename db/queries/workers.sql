@@ -3,6 +3,13 @@
 WITH fresh AS MATERIALIZED (SELECT nextval('llm.life_keys')::integer AS key)
 SELECT key, pg_advisory_lock(hashtext('llm.workers'), key) FROM fresh;
 
+-- name: silence
+-- How the server asks after this session's silent peer: every so many seconds, and so many times in vain.
+SELECT set_config('tcp_keepalives_idle', %(probe_s)s::text, false),
+       set_config('tcp_keepalives_interval', %(probe_s)s::text, false),
+       set_config('tcp_keepalives_count', %(probes)s::text, false),
+       set_config('tcp_user_timeout', %(timeout_ms)s::text, false);
+
 -- name: absent
 -- Workers with leases that said they hold a lock while they live, and do not hold it.
 SELECT w.id FROM llm.workers w

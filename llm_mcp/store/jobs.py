@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
+
+import orjson
 
 from llm_mcp.config import LONGEST_LEASE_S
 from llm_mcp.errors import LeaseLost, NotFound
@@ -13,6 +16,7 @@ from llm_mcp.job import Attempt, Job, Lease, Reason, Status, Submission
 from .pool import Connection, Database, Row
 
 MAX_CRASHES = 3
+_NO_CLAIM = UUID(int=0)
 SWEEP = 100
 """Jobs one sweep moves at most."""
 
@@ -25,48 +29,133 @@ class Ended:
     status: Status
 
 
-def submit(
-    db: Database, job_id: UUID, submission: Submission, *, payload: str, queue: str, conn: Connection | None = None
-) -> UUID:
-    """Write one job and return its id: `job_id`, or that of the job its key named before.
+@dataclass(frozen=True, slots=True)
+class New:
+    """A job to be written: its id, its submission, the payload as JSON text, and its kind's queue."""
 
-    `payload` is the submission's payload as JSON text. Raises KeyReused when the key named a different request.
+    job_id: UUID
+    submission: Submission
+    payload: str
+    queue: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What a lease's owner hands in: the result and the attempt's figures, JSON text both."""
+
+    job_id: UUID
+    token: int
+    result: str
+    metrics: str = "{}"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a claim found its last jobs: the next one may go on from there (see `turn` in jobs.sql)."""
+
+    aged_from: str = "-infinity"
+    fresh_from: str = "-infinity"
+    priority_from: int = 2**31 - 1
+    priority_to: int = -(2**31)
+
+
+START = Place()
+"""The head of the queue."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What a turn brought. `finished`: how many results were taken; `leases`: in the order they are to be run."""
+
+    leases: list[Lease]
+    finished: int
+    found: int
+    """Jobs that were looked at and locked: those beyond the leases were left alone."""
+    place: Place | None
+    """Where the next turn may go on; None: only the head will do."""
+    wait_s: float | None
+    """Seconds until a job that had to be left becomes due; None: nothing is known of one."""
+
+
+def submit(db: Database, new: Sequence[New], *, conn: Connection | None = None) -> list[UUID]:
+    """Write a batch of jobs in one statement and return their ids, in order; all or none.
+
+    In the place of a job whose id or key named one before is that one's id. Raises KeyReused when it named a different
+    request.
     """
+    batch = [
+        {
+            "id": one.job_id,
+            "kind": one.submission.kind,
+            "payload": one.payload,
+            "priority": one.submission.priority,
+            "source": one.submission.source,
+            "max_attempts": one.submission.max_attempts,
+            "deadline_at": one.submission.deadline_at,
+            "delay_s": one.submission.delay_s,
+            "queue": one.queue,
+            "key": one.submission.idempotency_key,
+            "key_s": one.submission.unique_s,
+            "result_ttl_s": one.submission.result_ttl_s,
+        }
+        for one in new
+    ]
+    return [row["id"] for row in db.run("submit", {"batch": orjson.dumps(batch).decode()}, conn=conn)]
+
+
+def turn(
+    db: Database,
+    worker_id: str,
+    claim_id: UUID,
+    *,
+    kinds: Sequence[str],
+    n: int,
+    lease_s: float,
+    ageing_s: float,
+    finished: Sequence[Finished] = (),
+    short: Sequence[str] = (),
+    free: int | None = None,
+    place: Place = START,
+    repeatable: bool = False,
+) -> Turn:
+    """Hand in results and lease up to `n` waiting jobs of these kinds for `lease_s` seconds, in one commit.
+
+    Jobs of kinds that are not `short` are taken for `free` threads at most (None: for all). A claim whose reply was
+    lost must not be repeated blindly, for it would lease a second batch: see `claimed`.
+    """
+    finished = sorted(finished, key=lambda one: one.job_id)  # rows are locked in one order, whoever asks
     params = {
-        "id": job_id,
-        "kind": submission.kind,
-        "payload": payload,
-        "priority": submission.priority,
-        "source": submission.source,
-        "max_attempts": submission.max_attempts,
-        "deadline_at": submission.deadline_at,
-        "delay_s": submission.delay_s,
-        "queue": queue,
-        "idempotency_key": submission.idempotency_key,
+        # One JSON text: psycopg writes an array item by item, in Python.
+        "results": orjson.dumps(finished).decode(),
+        "worker_id": worker_id,
+        "claim_id": claim_id,
+        "kinds": list(kinds),
+        "short": list(short),
+        "n": n,
+        "free": n if free is None else free,
+        "lease_s": lease_s,
+        "ageing_s": ageing_s,
+        "aged_from": place.aged_from,
+        "fresh_from": place.fresh_from,
+        "priority_from": place.priority_from,
+        "priority_to": place.priority_to,
     }
-    found: UUID = db.run("submit", params, conn=conn)[0]["id"]
-    return found
+    rows = db.run_tuples("turn", params, repeatable=repeatable)
+    told = rows[0][-1]
+    leases = [Lease(*row[:-1]) for row in rows if row[0] is not None]
+    return Turn(leases, told["finished"], told["found"], _place(told) if told["found"] == n else None, told["wait_s"])
 
 
 def claim(
     db: Database, worker_id: str, claim_id: UUID, *, kinds: Sequence[str], n: int, lease_s: float, ageing_s: float
 ) -> list[Lease]:
     """Lease up to `n` waiting jobs of these kinds for `lease_s` seconds, in the order they are to be run."""
-    params = {
-        "worker_id": worker_id,
-        "claim_id": claim_id,
-        "kinds": list(kinds),
-        "n": n,
-        "lease_s": lease_s,
-        "ageing_s": ageing_s,
-    }
-    # Asked once only: repeated blindly, a claim whose reply was lost would lease a second batch. See `claimed`.
-    return [Lease(**row) for row in db.run("claim", params, repeatable=False)]
+    return turn(db, worker_id, claim_id, kinds=kinds, n=n, lease_s=lease_s, ageing_s=ageing_s).leases
 
 
 def claimed(db: Database, worker_id: str, claim_id: UUID) -> list[Lease]:
     """Return the leases an earlier claim took whose reply may have been lost."""
-    return [Lease(**row) for row in db.run("claimed", {"worker_id": worker_id, "claim_id": claim_id})]
+    return [Lease(*row) for row in db.run_tuples("claimed", {"worker_id": worker_id, "claim_id": claim_id})]
 
 
 def heartbeat(db: Database, leases: Sequence[tuple[UUID, int]], *, lease_s: float) -> set[int]:
@@ -80,9 +169,24 @@ def complete(db: Database, job_id: UUID, token: int, *, result: str, metrics: st
 
     Raises LeaseLost when the lease is not this token's any more, NotFound for no such job.
     """
-    params = {"job_id": job_id, "token": token, "result": result, "metrics": metrics}
-    if not db.run("complete", params):
-        _already(db, job_id, token, ("done", None))
+    if refused := complete_many(db, [Finished(job_id, token, result, metrics)]):
+        raise refused[token]
+
+
+def complete_many(db: Database, finished: Sequence[Finished]) -> dict[int, LeaseLost | NotFound]:
+    """Hand in results and return, by token, why those that were refused were; saying it twice is fine."""
+    taken = turn(
+        db, "", _NO_CLAIM, kinds=(), n=0, lease_s=0.0, ageing_s=0.0, finished=finished, repeatable=True
+    ).finished
+    return {} if taken == len(finished) else refusals(db, finished)
+
+
+def refusals(db: Database, finished: Sequence[Finished]) -> dict[int, LeaseLost | NotFound]:
+    """Return, by token, why results that were handed in were not taken; nothing of those that were, now or earlier.
+
+    Asked in a statement of its own, after the one that took fewer than it was given.
+    """
+    return _refused(db, [(one.job_id, one.token) for one in finished], ("done", None))[1]
 
 
 def fail(
@@ -102,7 +206,12 @@ def fail(
         "metrics": metrics,
     }
     rows = db.run("fail", params)
-    return Status(rows[0]["status"]) if rows else _already(db, job_id, token, ("error", "failed"))
+    if rows:
+        return Status(rows[0]["status"])
+    told, refused = _refused(db, [(job_id, token)], ("error", "failed"))
+    if refused:
+        raise refused[token]
+    return told[token]
 
 
 def release(db: Database, leases: Sequence[tuple[UUID, int]]) -> set[int]:
@@ -189,15 +298,32 @@ def _ended(rows: list[Row]) -> list[Ended]:
     return [Ended(row["id"], Status(row["status"])) for row in rows]
 
 
-def _already(db: Database, job_id: UUID, token: int, ending: tuple[str, str | None]) -> Status:
-    """Return the status of a job whose attempt this token's own earlier write ended in just this way.
+def _refused(
+    db: Database, leases: Sequence[tuple[UUID, int]], ending: tuple[str, str | None]
+) -> tuple[dict[int, Status], dict[int, LeaseLost | NotFound]]:
+    """Return, by token, the status of jobs whose attempt ended in just this way, and why the others were refused.
 
-    `ending` is the attempt's (status, reason). Raises LeaseLost when anything else ended it, NotFound.
+    `ending` is the attempt's (status, reason): the token's own earlier write, if it was one.
     """
-    rows = db.run("verdict", {"job_id": job_id, "token": token})
-    if not rows:
-        raise NotFound(f"no job {job_id}")
-    row = rows[0]
-    if (row["attempt_status"], row["attempt_reason"]) == ending:
-        return Status(row["status"])
-    raise LeaseLost(f"job {job_id} is {row['status']}; this lease ended")
+    told: dict[int, Status] = {}
+    refused: dict[int, LeaseLost | NotFound] = {}
+    params = {"job_ids": [job for job, _ in leases], "tokens": [token for _, token in leases]}
+    for row in db.run("verdicts", params):
+        if row["status"] is None:
+            refused[row["token"]] = NotFound(f"no job {row['job_id']}")
+        elif (row["attempt_status"], row["attempt_reason"]) == ending:
+            told[row["token"]] = Status(row["status"])
+        else:
+            refused[row["token"]] = LeaseLost(f"job {row['job_id']} is {row['status']}; this lease ended")
+    return told, refused
+
+
+def _place(told: dict[str, Any]) -> Place | None:
+    """Return where the next turn may go on: in the priority of the last jobs, if they had only one."""
+    if told["last_fresh"] is None:
+        return Place(aged_from=told["last_aged"], priority_from=START.priority_to)
+    if told["highest"] != told["lowest"]:
+        return None
+    return Place(
+        aged_from="infinity", fresh_from=told["last_fresh"], priority_from=told["highest"], priority_to=told["lowest"]
+    )

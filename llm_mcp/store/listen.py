@@ -7,15 +7,20 @@ one LISTEN connection; its thread does nothing but pass notices on.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
+import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
+import orjson
 import psycopg
 
-from .pool import conninfo
+from .pool import Connection, conninfo
+from .session import Session
 
 log = logging.getLogger(__name__)
 
@@ -26,15 +31,24 @@ JOB_QUEUED = "job_queued"
 JOB_ENDED = "job_ended"
 """Channel: a job was ended from outside (cancelled, past its deadline); the payload is its id."""
 
-_CHANNELS = (JOB_UPDATE, JOB_QUEUED, JOB_ENDED)
 _GATHER_S = 0.005
+# Notices are gathered once sends follow each other faster than this, s, for so many times.
+_QUIET_S = 0.002
+_BURST = 8
 _MAX_PENDING = 10_000
 _RETRY_S = 1.0
-_RELISTEN_S = 0.25
 # The commit need not reach the disk: who would miss the notice after a crash polls anyway. Set for this one
 # transaction, because a pooler would hand the session on.
 _SEND = """SELECT pg_notify(channel, payload)
-  FROM set_config('synchronous_commit', 'off', true), unnest(%s::text[], %s::text[]) AS n (channel, payload)"""
+  FROM set_config('synchronous_commit', 'off', true),
+       json_to_recordset(%s::json) AS n (channel text, payload text)"""
+
+
+class Waker(Protocol):
+    """Something that can be set, such as an Event."""
+
+    def set(self) -> None:
+        """Wake whoever waits."""
 
 
 class Notifier:
@@ -54,11 +68,15 @@ class Notifier:
 
     def notify(self, channel: str, payload: str = "") -> None:
         """Tell listeners soon that something happened."""
+        self.notify_each(channel, (payload,))
+
+    def notify_each(self, channel: str, payloads: Iterable[str]) -> None:
+        """The same for several payloads."""
         with self._mutex:
             if self._closing.is_set():
                 return
             if len(self._pending) < _MAX_PENDING:
-                self._pending[(channel, payload)] = None
+                self._pending.update(dict.fromkeys((channel, payload) for payload in payloads))
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="llm-mcp-notify", daemon=True)
                 self._thread.start()
@@ -74,7 +92,7 @@ class Notifier:
             thread.join(timeout=3.0)
 
     def _run(self) -> None:
-        closing = False
+        closing, at_once, sent_at = False, float(_BURST), time.monotonic()
         while not closing:
             self._wake.wait()
             self._wake.clear()
@@ -88,7 +106,10 @@ class Notifier:
                     self._pending = {**batch, **self._pending}
                 self._wake.set()
                 self._closing.wait(_RETRY_S)
-            self._closing.wait(_GATHER_S)
+            now = time.monotonic()
+            at_once, sent_at = min(float(_BURST), at_once - 1 + (now - sent_at) / _QUIET_S), now
+            if at_once < 1:
+                self._closing.wait(_GATHER_S)
         if self._conn is not None:
             self._conn.close()
 
@@ -99,7 +120,8 @@ class Notifier:
             if self._conn is None:
                 # Never prepared: the connection may be a pooler's.
                 self._conn = psycopg.connect(conninfo(self._dsn), autocommit=True, prepare_threshold=None)
-            self._conn.execute(_SEND, ([channel for channel, _ in batch], [payload for _, payload in batch]))
+            notices = [{"channel": channel, "payload": payload} for channel, payload in batch]
+            self._conn.execute(_SEND, (orjson.dumps(notices).decode(),))
         except psycopg.Error as error:
             log.warning("cannot notify", extra={"action": "notify_failed", "error": type(error).__name__})
             if self._conn is not None:
@@ -110,26 +132,25 @@ class Notifier:
 
 
 class Listener:
-    """Hears notices and sets the events of those who asked.
+    """Hears notices, sets the events of those who asked and calls the handlers of those who want the payload.
 
-    One thread and one connection a process, started with the first subscriber. While it is reconnecting (and just
-    after) everybody is woken, because notices may have been missed.
+    One connection a process, opened for the first subscriber, on which only channels that somebody asked for are
+    listened to. Whenever it was lost everybody is told, because notices may have been missed.
     """
 
     def __init__(self, dsn: str) -> None:
         self._dsn = dsn
-        self._waiting: dict[tuple[str, str], set[threading.Event]] = defaultdict(set)
+        self._waiting: dict[tuple[str, str], set[Waker]] = defaultdict(set)
+        self._handlers: dict[str, list[Callable[[str], None]]] = defaultdict(list)
+        self._channels: set[str] = set()
         self._mutex = threading.Lock()
-        self._closing = threading.Event()
-        self._thread: threading.Thread | None = None
-        self._again = threading.Event()
-        self.connected = False
-        self.on_session: Callable[[psycopg.Connection[object]], None] | None = None
-        """Called on the listener's thread with every new session, before anything is heard in it."""
+        self._closed = False
+        self._session: Session | None = None
+        self._heard_on: set[str] = set()
 
-    def renew(self) -> None:
-        """Open a new session soon, if there is one: for whoever set `on_session` late."""
-        self._again.set()
+    def hears(self, channel: str) -> bool:
+        """Whether notices on this channel reach us now."""
+        return channel in self._heard_on
 
     @contextmanager
     def subscribe(self, channel: str, payload: str) -> Iterator[threading.Event]:
@@ -141,15 +162,13 @@ class Listener:
         finally:
             self.discard(channel, payload, event)
 
-    def add(self, channel: str, payload: str, event: threading.Event) -> None:
+    def add(self, channel: str, payload: str, event: Waker) -> None:
         """Set `event` at every such notice until `discard`."""
         with self._mutex:
             self._waiting[(channel, payload)].add(event)
-            if self._thread is None and not self._closing.is_set():
-                self._thread = threading.Thread(target=self._run, name="llm-mcp-listen", daemon=True)
-                self._thread.start()
+            self._ask(channel)
 
-    def discard(self, channel: str, payload: str, event: threading.Event) -> None:
+    def discard(self, channel: str, payload: str, event: Waker) -> None:
         """Undo `add`."""
         with self._mutex:
             waiting = self._waiting.get((channel, payload))
@@ -158,48 +177,71 @@ class Listener:
                 if not waiting:
                     del self._waiting[(channel, payload)]
 
+    def hear(self, channel: str, handler: Callable[[str], None]) -> None:
+        """Call `handler`, on our thread, with every notice's payload, and with "" when some may have been missed."""
+        with self._mutex:
+            self._handlers[channel].append(handler)
+            self._ask(channel)
+
+    def unhear(self, channel: str, handler: Callable[[str], None]) -> None:
+        """Undo `hear`."""
+        with self._mutex, contextlib.suppress(ValueError):
+            self._handlers[channel].remove(handler)
+
     def close(self) -> None:
         """Stop listening and wake everybody a last time."""
-        self._closing.set()
-        thread = self._thread
-        if thread is not None:
-            thread.join(timeout=3.0)
-        self._wake_all()
-
-    def _run(self) -> None:
-        while not self._closing.is_set():
-            try:
-                with psycopg.connect(conninfo(self._dsn), autocommit=True) as conn:
-                    self._again.clear()
-                    if self.on_session is not None:
-                        self.on_session(conn)
-                    for channel in _CHANNELS:
-                        conn.execute(f"LISTEN {channel}")
-                    self.connected = True
-                    self._wake_all()
-                    self._hear(conn)
-            except (psycopg.Error, OSError) as error:
-                log.warning("listening again soon", extra={"action": "listen_lost", "error": type(error).__name__})
-            self.connected = False
-            self._wake_all()
-            self._closing.wait(_RELISTEN_S)
-
-    def _hear(self, conn: psycopg.Connection[object]) -> None:
-        # No SQL may run on this connection inside the loop: psycopg would wait for itself for ever.
-        while not (self._closing.is_set() or self._again.is_set()):
-            for notice in conn.notifies(timeout=0.5):
-                self._wake(notice.channel, notice.payload)
-                if self._closing.is_set():
-                    return
-
-    def _wake(self, channel: str, payload: str) -> None:
         with self._mutex:
-            events = list(self._waiting.get((channel, payload), ()))
+            self._closed = True
+            session = self._session
+        if session is not None:
+            session.close()
+        self._tell(self._channels)
+
+    def _ask(self, channel: str) -> None:
+        """Have the session listen to a channel; called under the lock."""
+        if channel in self._channels or self._closed:
+            return
+        self._channels.add(channel)
+        if self._session is None:
+            self._session = Session(
+                self._dsn, name="llm-mcp-listen", begin=self._begin, heard=self._hear, lost=self._lost
+            )
+            self._session.start()
+        else:
+            self._session.call(lambda conn: self._listen(conn, [channel]))
+
+    def _begin(self, conn: Connection) -> None:
+        with self._mutex:
+            channels = sorted(self._channels)
+        self._listen(conn, channels)
+
+    def _listen(self, conn: Connection, channels: list[str]) -> None:
+        for channel in channels:
+            conn.execute(f"LISTEN {channel}")
+        self._heard_on.update(channels)
+        self._tell(channels)
+
+    def _lost(self) -> None:
+        self._heard_on.clear()
+        self._tell(self._channels)
+
+    def _hear(self, notice: psycopg.Notify) -> None:
+        with self._mutex:
+            events = list(self._waiting.get((notice.channel, notice.payload), ()))
+            handlers = list(self._handlers.get(notice.channel, ()))
         for event in events:
             event.set()
+        for handler in handlers:
+            handler(notice.payload)
 
-    def _wake_all(self) -> None:
+    def _tell(self, channels: Collection[str]) -> None:
+        """Wake whoever waits on these channels: a notice may have been missed."""
         with self._mutex:
-            events = {event for waiting in self._waiting.values() for event in waiting}
+            events = {
+                event for (channel, _), waiting in self._waiting.items() if channel in channels for event in waiting
+            }
+            handlers = [handler for channel in channels for handler in self._handlers.get(channel, ())]
         for event in events:
             event.set()
+        for handler in handlers:
+            handler("")

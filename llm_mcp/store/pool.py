@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from psycopg.rows import dict_row
+from psycopg.rows import dict_row, tuple_row
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
 from llm_mcp.errors import InvalidInput, KeyReused, LlmMcpError, SetupError, Unavailable
@@ -18,6 +18,7 @@ from .sql import statements
 
 Row = dict[str, Any]
 Connection = psycopg.Connection[Any]
+T = TypeVar("T")
 
 # A peer that vanished is noticed in seconds, not after the kernel's two hours.
 _KEEPALIVE: Mapping[str, Any] = {
@@ -98,15 +99,31 @@ class Database:
         raised as psycopg raises it. `prepare=False` has it planned anew for its very values.
         Raises Unavailable when the database is not there, InvalidInput for values it refuses, KeyReused.
         """
-        query = self._statements[name]
         if conn is not None:
             with conn.cursor(row_factory=dict_row) as cursor:
-                return _fetch(cursor, query, params, prepare)
+                return _fetch(cursor, self._statements[name], params, prepare)
+
+        def fetch(own: Connection) -> list[Row]:
+            with own.cursor(row_factory=dict_row) as cursor:
+                return _fetch(cursor, self._statements[name], params, prepare)
+
+        return self._with_connection(fetch, repeatable=repeatable)
+
+    def run_tuples(self, name: str, params: Mapping[str, Any], *, repeatable: bool = True) -> list[tuple[Any, ...]]:
+        """Run one named statement in its own transaction and return its rows as tuples; for long answers."""
+
+        def fetch(own: Connection) -> list[tuple[Any, ...]]:
+            with own.cursor(binary=True, row_factory=tuple_row) as cursor:
+                return _fetch(cursor, self._statements[name], params, None)
+
+        return self._with_connection(fetch, repeatable=repeatable)
+
+    def _with_connection(self, fetch: Callable[[Connection], T], *, repeatable: bool) -> T:
         for last in (False, True) if repeatable else (True,):
             began_at, pool = time.monotonic(), self._open_pool()
             try:
-                with pool.connection(timeout=_CHECKOUT_S) as own, own.cursor(row_factory=dict_row) as cursor:
-                    return _fetch(cursor, query, params, prepare)
+                with pool.connection(timeout=_CHECKOUT_S) as own:
+                    return fetch(own)
             except (PoolTimeout, PoolClosed):
                 raise Unavailable(self._why()) from None
             except psycopg.errors.DiskFull:
@@ -168,9 +185,7 @@ def _bound(conn: Connection) -> None:
     conn.execute(f"SET lock_timeout = '{_LOCK_TIMEOUT}'; SET statement_timeout = '{_STATEMENT_TIMEOUT}'")
 
 
-def _fetch(
-    cursor: psycopg.Cursor[Row], query: str, params: Mapping[str, Any] | None, prepare: bool | None
-) -> list[Row]:
+def _fetch(cursor: psycopg.Cursor[T], query: str, params: Mapping[str, Any] | None, prepare: bool | None) -> list[T]:
     try:
         cursor.execute(query, params, prepare=prepare)
         return cursor.fetchall() if cursor.description else []
@@ -188,6 +203,11 @@ def _ours(error: psycopg.Error) -> LlmMcpError | None:
             return KeyReused(said)
         case "42P01" | "3F000" | "42883":  # our statements name only what our migrations make
             return Unavailable(f"the schema is not there yet ({said}); run: llm-mcp migrate")
+        case "26000" | "42P05":
+            return SetupError(
+                "DB_DSN leads to a pooler that hands one session to many, in which nothing can be prepared:"
+                " set LLM_MCP_DB_DIRECT_DSN to Postgres itself, or LLM_MCP_DB_POOLER=yes"
+            )
         case "42501":
             return SetupError(f"this database role lacks rights: {said}")
         case "25006":

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from .pool import Connection, Database
+
+_PROBES = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,8 +62,13 @@ def seen(
     )
 
 
-def live(db: Database, conn: Connection) -> int:
-    """Take the lock that says, for as long as the session `conn` lasts, that its process lives; return its key."""
+def live(db: Database, conn: Connection, *, silence_s: float) -> int:
+    """Take the lock that says, for as long as the session `conn` lasts, that its process lives; return its key.
+
+    A peer that only falls silent (its network was cut) loses the session after `silence_s` seconds, not before.
+    """
+    probe_s = math.ceil(silence_s / _PROBES)
+    db.run("silence", {"probe_s": probe_s, "probes": _PROBES, "timeout_ms": 1000 * probe_s * _PROBES}, conn=conn)
     key: int = db.run("live", conn=conn)[0]["key"]
     return key
 

@@ -74,7 +74,8 @@ def begin(proxy: Proxy, dsn: str, db: Database, tmp_path: Path) -> Iterator[Begi
             (held,) = claim(db, lease_s=runtime.settings.lease_s)
         else:
             claimed_at = time.monotonic()
-        return keeper, keeper.hold(held, claimed_at=claimed_at)
+        (run,) = keeper.hold([held], claimed_at=claimed_at)
+        return keeper, run
 
     yield start
     proxy.restore()

@@ -40,7 +40,7 @@ def emptied(dsn: str) -> str:
 
 def empty(conn: Connection) -> None:
     """Delete every row of ours."""
-    for table in ("job_events", "job_attempts", "jobs", "workers"):
+    for table in ("job_events", "job_attempts", "jobs", "workers", "schedules", "limits", "paused_queues"):
         conn.execute(f"DELETE FROM llm.{table}")
 
 
@@ -49,7 +49,8 @@ def add(
 ) -> UUID:
     """Submit one job; `more` are fields of its submission."""
     submission = Submission(kind=kind, **{"max_attempts": 3, **more})
-    return jobs.submit(db, uuid_utils.compat.uuid7(), submission, payload=payload, queue="default", conn=conn)
+    (job_id,) = jobs.submit(db, [jobs.New(uuid_utils.compat.uuid7(), submission, payload, "default")], conn=conn)
+    return job_id
 
 
 def claim(db: Database, worker_id: str = "w", *, n: int = 1, lease_s: float = 60.0, **more: Any) -> list[Lease]:

@@ -19,6 +19,7 @@ from llm_mcp.job import Status, Submission
 from llm_mcp.jobs import Jobs
 from llm_mcp.keeper import Keeper
 from llm_mcp.runtime import Runtime
+from llm_mcp.store.listen import JOB_QUEUED
 from llm_mcp.store.pool import Database, connect
 from tests.integration.proxy import Proxy
 from tests.integration.rows import add, whole
@@ -175,7 +176,7 @@ def test_claims_are_for_free_places_only(desk: Callable[..., Desk], db: Database
     at.consumer.ack(done(first))
     third = at.take()
     assert _running(dsn) == 2
-    assert len({first.lease.job_id, second.lease.job_id, third.lease.job_id}) == 3
+    assert len({first.run.lease.job_id, second.run.lease.job_id, third.run.lease.job_id}) == 3
 
 
 def _running(dsn: str) -> int:
@@ -187,15 +188,15 @@ def test_only_kinds_with_an_actor_are_claimed(desk: Callable[..., Desk], db: Dat
     add(db, kind="nobody.does.this")
     mine = add(db)
     at = desk()
-    assert at.take().lease.job_id == mine
+    assert at.take().run.lease.job_id == mine
     assert at.quiet()
 
 
 def test_a_notice_spares_the_poll(desk: Callable[..., Desk], runtime: Runtime, jobs: Jobs) -> None:
     at = desk(poll_s=60.0)
     assert at.quiet(2)
-    until(lambda: at.runtime.listener.connected)
-    until(lambda: at.quiet(1) and not at.consumer._broker.wake.is_set())
+    until(lambda: at.runtime.listener.hears(JOB_QUEUED))
+    until(lambda: at.quiet(1) and at.consumer._claimer.due_s() > 10)
     began_at = time.monotonic()
     jobs.submit(Submission(kind="echo"))
     at.take()
@@ -214,8 +215,8 @@ def test_without_a_notice_the_poll_finds_it(desk: Callable[..., Desk], dsn: str)
 
 def test_an_idle_worker_looks_no_more_often_than_it_was_told(desk: Callable[..., Desk], dsn: str) -> None:
     at = desk(poll_s=60.0)
-    until(lambda: at.runtime.listener.connected)
-    until(lambda: at.quiet(1) and not at.consumer._broker.wake.is_set())
+    until(lambda: at.runtime.listener.hears(JOB_QUEUED))
+    until(lambda: at.quiet(1) and at.consumer._claimer.due_s() > 10)
     with connect(dsn) as conn:
         conn.execute("SELECT llm.submit('echo')")  # nobody is told
     assert at.quiet(10)
@@ -244,11 +245,11 @@ def test_a_claim_whose_reply_was_lost_is_found_again(
     assert at.next() is None
     proxy.restore()
     message = at.take()
-    assert (message.lease.job_id, message.lease.attempt) == (job_id, 1)
+    assert (message.run.lease.job_id, message.run.lease.attempt) == (job_id, 1)
     at.consumer.ack(done(message))
-    assert whole(dsn, job_id)["job"]["status"] == "done"
+    until(lambda: at.next() is None and whole(dsn, job_id)["job"]["status"] == "done")
     later = add(db)
-    assert at.take().lease.job_id == later
+    assert at.take().run.lease.job_id == later
 
 
 def test_a_lost_claim_that_was_reaped_meanwhile_is_not_run(
@@ -267,7 +268,7 @@ def test_a_lost_claim_that_was_reaped_meanwhile_is_not_run(
         )
     proxy.restore()
     message = at.take()
-    assert (message.lease.job_id, message.lease.attempt) == (job_id, 2)
+    assert (message.run.lease.job_id, message.run.lease.attempt) == (job_id, 2)
 
 
 # — a database that is away —
@@ -284,11 +285,11 @@ def test_nothing_raises_while_the_database_is_away(
     assert at.next() is None
     at.consumer.requeue([waiting])
     at.consumer.close()
-    assert at.keeper.free == 3
+    assert at.keeper.held == 1
     proxy.restore()
     at.consumer.ack(done(running))
-    assert whole(dsn, running.lease.job_id)["job"]["status"] == "done"
-    assert whole(dsn, waiting.lease.job_id)["job"]["status"] == "running"  # ends with its lease
+    until(lambda: at.next() is None and whole(dsn, running.run.lease.job_id)["job"]["status"] == "done")
+    assert whole(dsn, waiting.run.lease.job_id)["job"]["status"] == "running"  # ends with its lease
 
 
 def test_a_schema_that_is_not_there_yet_is_waited_for(
@@ -302,7 +303,7 @@ def test_a_schema_that_is_not_there_yet_is_waited_for(
             assert at.quiet(3)
         finally:
             conn.execute("ALTER TABLE llm.elsewhere RENAME TO jobs")
-    assert "cannot claim" in caplog.text
+    assert "no turn" in caplog.text
     at.take()
 
 
@@ -316,9 +317,9 @@ def test_what_was_claimed_and_not_handed_out_is_given_back(desk: Callable[..., D
     assert _running(dsn) == 3
     at.consumer.close()
     assert _running(dsn) == 1
-    rows = {job_id: whole(dsn, job_id)["job"] for job_id in ids if job_id != first.lease.job_id}
+    rows = {job_id: whole(dsn, job_id)["job"] for job_id in ids if job_id != first.run.lease.job_id}
     assert {(row["status"], row["releases"]) for row in rows.values()} == {("queued", 1)}
-    assert at.keeper.free == 3
+    assert at.keeper.held == 1
 
 
 def test_a_message_whose_actor_is_gone_is_given_back(desk: Callable[..., Desk], db: Database, dsn: str) -> None:
@@ -330,7 +331,7 @@ def test_a_message_whose_actor_is_gone_is_given_back(desk: Callable[..., Desk], 
     at.consumer.nack(message)
     row = whole(dsn, job_id)["job"]
     assert (row["status"], row["releases"], row["result"]) == ("queued", 1, None)
-    assert at.keeper.free == 4
+    assert at.keeper.held == 0
 
 
 def test_a_message_of_another_broker_is_refused(desk: Callable[..., Desk]) -> None:

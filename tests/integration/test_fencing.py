@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID, uuid4
@@ -15,6 +16,7 @@ from llm_mcp.store import events
 from llm_mcp.store import jobs as verbs
 from llm_mcp.store.pool import Database, connect
 from tests.integration.rows import add, claim, lease, rewind, whole
+from tests.integration.test_plans import VALUES
 from tests.waiting import until
 
 Situation = Callable[[Database, str], tuple[UUID, int]]
@@ -163,7 +165,8 @@ def test_a_failure_said_twice_stays_true_when_another_has_the_job_by_now(db: Dat
 def test_a_result_sent_again_while_the_first_is_still_committing_is_the_owners(db: Database, dsn: str) -> None:
     job_id, token = _running(db, dsn)
     with psycopg.connect(dsn) as first, connect(dsn) as look, ThreadPoolExecutor(1) as pool:
-        db.run("complete", {"job_id": job_id, "token": token, "result": '"mine"', "metrics": "{}"}, conn=first)
+        mine = {"job_id": str(job_id), "token": token, "result": '"mine"', "metrics": "{}"}
+        db.run("turn", {**VALUES["turn"], "results": json.dumps([mine]), "n": 0, "kinds": []}, conn=first)
         second = pool.submit(verbs.complete, db, job_id, token, result='"mine"')
         until(lambda: look.execute("SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock'").rowcount)
         first.commit()

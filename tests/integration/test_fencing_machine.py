@@ -231,8 +231,7 @@ def machine(db: Database, conn: Connection) -> type[RuleBasedStateMachine]:
             }
             ended = conn.execute("SELECT lease_token, coalesce(reason, status) AS how FROM llm.job_attempts")
             assert {row["lease_token"]: row["how"] for row in ended} == {
-                **{token: how for p in self.model.values() for token, how in p.ended.items()},
-                **{p.token: "running" for p in self.model.values() if p.token is not None},
+                token: how for p in self.model.values() for token, how in p.ended.items()
             }
             rows = conn.execute("SELECT job_id, attempt, seq FROM llm.job_events")
             assert sorted((row["job_id"], row["attempt"], row["seq"]) for row in rows) == sorted(
@@ -273,15 +272,15 @@ def test_no_order_of_verbs_breaks_a_promise(own: str) -> None:
 @pytest.mark.parametrize(
     ("statement", "check", "instead"),
     [
-        ("complete", "lease_token = %(token)s AND ", ""),
-        ("complete", "lease_token = %(token)s AND status = 'running'", "status <> 'done'"),
+        ("turn", "AND j.lease_token = r.token", ""),
+        ("turn", "AND j.lease_token = r.token\n     WHERE j.status = 'running'", "WHERE j.status <> 'done'"),
         ("heartbeat", "AND j.lease_token = h.token", ""),
         ("release", "AND j.lease_token = h.token", ""),
         ("cancel", "AND status IN ('queued', 'running')", "AND status <> 'error'"),
         ("reap", "status = 'running' AND (", "status <> 'queued' AND (lease_until IS NOT NULL OR "),
         ("release", "releases = releases + 1, ", ""),
-        ("claim", "attempts = j.attempts + 1", "attempts = greatest(j.attempts, 1)"),
-        ("verdict", "AND a.lease_token = %(token)s", "AND a.attempt = j.attempts"),
+        ("turn", "attempts = j.attempts + 1", "attempts = greatest(j.attempts, 1)"),
+        ("verdicts", "AND a.lease_token = w.token", "AND a.attempt = j.attempts"),
     ],
 )
 def test_the_machine_finds_what_is_taken_out(own: str, statement: str, check: str, instead: str) -> None:

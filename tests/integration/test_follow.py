@@ -20,6 +20,7 @@ from llm_mcp.jobs import Jobs
 from llm_mcp.runtime import Runtime
 from llm_mcp.store import events
 from llm_mcp.store import jobs as verbs
+from llm_mcp.store.listen import JOB_UPDATE
 from llm_mcp.store.pool import connect
 from tests.integration.rows import add, claim, emptied, lease, rewind
 from tests.waiting import until
@@ -290,7 +291,7 @@ def test_a_listener_that_was_cut_off_misses_nothing(runtime: Runtime, jobs: Jobs
     held = lease(runtime.db)
     watch = Watch(jobs, held.job_id)
     watch.wait("running")
-    until(lambda: runtime.listener.connected)
+    until(lambda: runtime.listener.hears(JOB_UPDATE))
     with psycopg.connect(dsn, autocommit=True) as admin:
         admin.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
@@ -324,7 +325,7 @@ def test_a_wait_ends_soon_after_the_job_does(runtime: Runtime, jobs: Jobs, deaf:
     held = lease(runtime.db)
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit((jobs if hears else deaf).wait, held.job_id, timeout_s=20)
-        until(lambda: not hears or runtime.listener.connected)
+        until(lambda: not hears or runtime.listener.hears(JOB_UPDATE))
         finish(runtime, held)
         ended_at = time.monotonic()
         assert waiting.result(20).status is Status.DONE

@@ -16,6 +16,7 @@ from llm_mcp.run import Run
 from llm_mcp.runtime import Runtime
 from llm_mcp.store import events
 from llm_mcp.store import jobs as verbs
+from llm_mcp.store.listen import JOB_ENDED
 from llm_mcp.store.pool import Database, connect
 from tests.integration.conftest import Begin
 from tests.integration.proxy import Proxy
@@ -58,7 +59,7 @@ def test_a_cancelled_job_is_cut_at_once_not_at_the_next_beat(begin: Begin, runti
     keeper, run = begin()
     cut = threading.Event()
     run.when_cut(cut.set)
-    until(lambda: keeper.runtime.listener.connected)
+    until(lambda: keeper.runtime.listener.hears(JOB_ENDED))
     Jobs(runtime).cancel(run.lease.job_id)
     assert cut.wait(3)
     assert run.was_cut == "lease_lost"
@@ -115,7 +116,7 @@ def test_a_rude_cutter_does_not_end_the_watch(begin: Begin, db: Database, proxy:
     rude.when_cut(raises)
     proxy.refuse()
     until(lambda: rude.was_cut is not None)
-    later = keeper.hold(lease(db), claimed_at=time.monotonic() - 1.4)
+    (later,) = keeper.hold([lease(db)], claimed_at=time.monotonic() - 1.4)
     until(lambda: later.was_cut is not None, timeout_s=5)
     assert keeper.fault() is None
 
@@ -131,24 +132,22 @@ def test_the_beat_does_not_stand_in_line_behind_the_work(begin: Begin) -> None:
 # — places, release, presence —
 
 
-def test_places_are_counted(begin: Begin, db: Database) -> None:
+def test_runs_are_counted(begin: Begin, db: Database) -> None:
     keeper, run = begin()
-    assert keeper.free == 3
-    more = [keeper.hold(lease(db), claimed_at=time.monotonic()) for _ in range(3)]
-    assert keeper.free == 0
+    assert keeper.held == 1
+    more = keeper.hold([lease(db) for _ in range(3)], claimed_at=time.monotonic())
+    assert keeper.held == 4
     assert not keeper.wait_idle(0)
-    for one in (run, *more):
-        keeper.drop(one)
-    assert keeper.free == 4
+    keeper.drop([run, *more[:2]])
+    assert keeper.held == 1
+    keeper.drop(more)
+    assert keeper.held == 0
     assert keeper.wait_idle(0)
-    assert keeper.runtime.listener._waiting == {}
-    keeper.draining = True
-    assert keeper.free == 0
 
 
 def test_who_leaves_gives_everything_back_at_once(begin: Begin, db: Database, dsn: str) -> None:
     keeper, run = begin()
-    other = keeper.hold(lease(db), claimed_at=time.monotonic())
+    (other,) = keeper.hold([lease(db)], claimed_at=time.monotonic())
     keeper.release_all()
     assert run.was_cut == other.was_cut == "draining"
     for one in (run, other):

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from llm_mcp.claimer import Claimer, Wake
 from llm_mcp.errors import Cut, InvalidInput, ProviderError, SetupError
 from llm_mcp.job import Reason, Status
-from llm_mcp.middleware import settle
+from llm_mcp.keeper import Keeper
+from llm_mcp.middleware import settle as conclude
 from llm_mcp.run import Run
 from llm_mcp.store import jobs as verbs
 from llm_mcp.store.pool import Database
@@ -24,11 +26,22 @@ def ended(run: Run, result: Any = None, exception: BaseException | None = None) 
     return run
 
 
+def settle(keeper: Keeper, run: Run) -> None:
+    """Let a worker thread be through with a run, and the claiming thread take turns until the keeper has dropped it."""
+    wake = Wake()
+    claimer = Claimer(keeper, kinds=list, wake=wake)
+    conclude(run, claimer, keeper)
+    while keeper.held:
+        keeper.draining = True
+        claimer.turn()
+        wake.wait(min(0.1, max(0.0, claimer.due_s())))
+
+
 def test_an_outcome_waits_for_the_database(begin: Begin, db: Database, proxy: Proxy) -> None:
-    _, run = begin()
+    keeper, run = begin()
     run.text("streamed")
     proxy.refuse()
-    settling = threading.Thread(target=settle, args=(ended(run, {"ok": True}),))
+    settling = threading.Thread(target=settle, args=(keeper, ended(run, {"ok": True})))
     settling.start()
     settling.join(0.5)
     assert settling.is_alive()
@@ -39,10 +52,10 @@ def test_an_outcome_waits_for_the_database(begin: Begin, db: Database, proxy: Pr
 
 
 def test_an_outcome_whose_answer_was_lost_is_written_once(begin: Begin, db: Database, proxy: Proxy) -> None:
-    _, run = begin()
+    keeper, run = begin()
     run.runtime.db.run("workers")  # the pool is open: the next request is the outcome
     proxy.lose_a_reply()
-    settling = threading.Thread(target=settle, args=(ended(run, 1),))
+    settling = threading.Thread(target=settle, args=(keeper, ended(run, 1)))
     settling.start()
     assert proxy.lost.wait(10)
     proxy.restore()
@@ -53,9 +66,9 @@ def test_an_outcome_whose_answer_was_lost_is_written_once(begin: Begin, db: Data
 
 
 def test_an_outcome_that_cannot_be_written_is_given_up_at_the_fence(begin: Begin, db: Database, proxy: Proxy) -> None:
-    _, run = begin(lease_s=2.0)
+    keeper, run = begin(lease_s=2.0)
     proxy.refuse()
-    settle(ended(run, 1))
+    settle(keeper, ended(run, 1))
     assert time.monotonic() < run.fence_at + 3
     assert verbs.get(db, run.lease.job_id).status is Status.RUNNING  # the reaper's, by and by
 
@@ -65,24 +78,24 @@ def test_a_cut_run_writes_nothing(begin: Begin, db: Database, dsn: str) -> None:
     keeper.stop()  # no beat meanwhile
     before = whole(dsn, run.lease.job_id)
     run.cut("draining")
-    settle(ended(run, 1))
+    settle(keeper, ended(run, 1))
     assert whole(dsn, run.lease.job_id) == before
 
 
 def test_a_run_that_never_began_is_given_back(begin: Begin, db: Database, dsn: str) -> None:
-    _, run = begin()
-    settle(run)
+    keeper, run = begin()
+    settle(keeper, run)
     job = whole(dsn, run.lease.job_id)["job"]
     assert (job["status"], job["releases"]) == ("queued", 1)
 
 
 def test_a_late_outcome_is_refused_quietly(begin: Begin, db: Database, dsn: str) -> None:
-    _, run = begin()
+    keeper, run = begin()
     verbs.cancel(db, run.lease.job_id)
     run.close()  # nobody could tell it any more
     before = whole(dsn, run.lease.job_id)
     run.ended = True
-    settle(run)
+    settle(keeper, run)
     assert whole(dsn, run.lease.job_id) == before
 
 
@@ -95,15 +108,15 @@ def test_a_late_outcome_is_refused_quietly(begin: Begin, db: Database, dsn: str)
     ],
 )
 def test_no_result_is_lost_over_its_text(begin: Begin, db: Database, result: Any, stored: str) -> None:
-    _, run = begin()
-    settle(ended(run, result))
+    keeper, run = begin()
+    settle(keeper, ended(run, result))
     job = verbs.get(db, run.lease.job_id)
     assert (job.status, job.result) == (Status.DONE, stored)
 
 
 def test_a_result_over_the_limit_is_an_error_that_no_retry_cures(begin: Begin, db: Database) -> None:
-    _, run = begin(max_body_bytes=1024)
-    settle(ended(run, "é" * 600))
+    keeper, run = begin(max_body_bytes=1024)
+    settle(keeper, ended(run, "é" * 600))
     job = verbs.get(db, run.lease.job_id)
     assert (job.status, job.reason, job.error) == (Status.ERROR, Reason.FAILED, "result: the result is over 1024 bytes")
 
@@ -131,30 +144,30 @@ class Silent(Exception):
 def test_what_an_actor_raises_decides_whether_it_is_tried_again(
     begin: Begin, db: Database, exception: BaseException, status: Status, text: str
 ) -> None:
-    _, run = begin()
-    settle(ended(run, exception=exception))
+    keeper, run = begin()
+    settle(keeper, ended(run, exception=exception))
     job = verbs.get(db, run.lease.job_id)
     assert (job.status, job.error) == (status, text)
 
 
 def test_a_book_of_an_error_is_cut(begin: Begin, db: Database) -> None:
-    _, run = begin()
-    settle(ended(run, exception=ValueError("x" * 10_000)))
+    keeper, run = begin()
+    settle(keeper, ended(run, exception=ValueError("x" * 10_000)))
     assert len(verbs.get(db, run.lease.job_id).error or "") == 2000
 
 
 def test_a_provider_that_asked_for_time_gets_it(begin: Begin, db: Database) -> None:
-    _, run = begin()
-    settle(ended(run, exception=ProviderError("busy", retryable=True, retry_after_s=120.0)))
+    keeper, run = begin()
+    settle(keeper, ended(run, exception=ProviderError("busy", retryable=True, retry_after_s=120.0)))
     job = verbs.get(db, run.lease.job_id)
     assert (job.run_at - job.updated_at).total_seconds() >= 119
 
 
 def test_the_attempt_keeps_its_figures(begin: Begin, dsn: str) -> None:
-    _, run = begin()
+    keeper, run = begin()
     run.text("a")
     run.metrics.update(model="m", name="collides with a field of log records")
-    settle(ended(run, 1))
+    settle(keeper, ended(run, 1))
     (attempt,) = whole(dsn, run.lease.job_id)["attempts"]
     assert '"ttft_ms":' in attempt["metrics"]
     assert '"model":"m"' in attempt["metrics"]

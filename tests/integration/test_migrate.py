@@ -26,10 +26,13 @@ from llm_mcp.store.leader import Leadership
 from llm_mcp.store.migrate import Migration, migrate, migrations, pending
 from llm_mcp.store.pool import Database, connect
 from tests.conftest import _database
+from tests.integration.rows import add
 from tests.waiting import until
 
 _LOCKS = """SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database
              WHERE l.locktype = 'advisory' AND d.datname = current_database()"""
+
+NEXT = len(migrations()) + 1
 
 
 def made_up(version: int, text: str, name: str = "extra") -> Migration:
@@ -83,13 +86,13 @@ def test_a_newer_database_is_left_alone(dsn: str) -> None:
 def test_a_file_that_fails_leaves_no_trace_and_the_ones_before_stay(dsn: str) -> None:
     shipped = [
         *migrations(),
-        made_up(5, "CREATE TABLE llm.good (n integer)"),
-        made_up(6, "CREATE TABLE llm.half (n integer); SELECT 1 / 0", "broken"),
+        made_up(NEXT, "CREATE TABLE llm.good (n integer)"),
+        made_up(NEXT + 1, "CREATE TABLE llm.half (n integer); SELECT 1 / 0", "broken"),
     ]
     with pytest.raises(SetupError, match="migrate: broken: division by zero"):
         migrate(dsn, shipped=shipped)
     with connect(dsn) as conn:
-        assert [left.version for left in pending(conn, shipped=shipped)] == [6]
+        assert [left.version for left in pending(conn, shipped=shipped)] == [NEXT + 1]
         there = conn.execute("SELECT to_regclass('llm.good') AS good, to_regclass('llm.half') AS half").fetchone()
         assert there is not None
         assert there["good"]
@@ -105,7 +108,7 @@ def test_two_migrators_at_once_apply_everything_once(empty_dsn: str) -> None:
 
 
 def test_a_long_reader_holds_up_the_migrator_but_not_the_queue_behind_it(dsn: str) -> None:
-    shipped = [*migrations(), made_up(5, "ALTER TABLE llm.jobs ADD COLUMN extra integer")]
+    shipped = [*migrations(), made_up(NEXT, "ALTER TABLE llm.jobs ADD COLUMN extra integer")]
     database = Database(dsn)
     with reader(dsn, "llm.jobs") as conn:
         migrator = threading.Thread(target=migrate, args=(dsn,), kwargs={"shipped": shipped})
@@ -117,7 +120,7 @@ def test_a_long_reader_holds_up_the_migrator_but_not_the_queue_behind_it(dsn: st
                 )
             )
         # A submit waits for one lock_timeout of the migrator at the most, never for the reader.
-        jobs.submit(database, uuid4(), Submission(kind="echo", max_attempts=1), payload="{}", queue="default")
+        add(database)
         assert migrator.is_alive()
         conn.rollback()
         migrator.join(30)
@@ -128,20 +131,20 @@ def test_a_long_reader_holds_up_the_migrator_but_not_the_queue_behind_it(dsn: st
 
 
 def test_patience_ends(dsn: str) -> None:
-    shipped = [*migrations(), made_up(5, "ALTER TABLE llm.jobs ADD COLUMN extra integer")]
+    shipped = [*migrations(), made_up(NEXT, "ALTER TABLE llm.jobs ADD COLUMN extra integer")]
     with reader(dsn, "llm.jobs"), pytest.raises(SetupError, match=r"extra: no lock within 0\.3 s"):
         migrate(dsn, shipped=shipped, patience_s=0.3)
 
 
 def test_a_file_outside_of_a_transaction(dsn: str) -> None:
     text = "-- no-transaction\nCREATE INDEX CONCURRENTLY IF NOT EXISTS jobs_extra ON llm.jobs (source)"
-    shipped = [*migrations(), made_up(5, text)]
-    assert [made.version for made in migrate(dsn, shipped=shipped)] == [5]
+    shipped = [*migrations(), made_up(NEXT, text)]
+    assert [made.version for made in migrate(dsn, shipped=shipped)] == [NEXT]
     with connect(dsn) as conn:
         conn.execute(
-            "DELETE FROM llm.schema_migrations WHERE version = 5"
+            "DELETE FROM llm.schema_migrations WHERE version = (SELECT max(version) FROM llm.schema_migrations)"
         )  # it ended between the statement and the record
-    assert [made.version for made in migrate(dsn, shipped=shipped)] == [5]
+    assert [made.version for made in migrate(dsn, shipped=shipped)] == [NEXT]
     assert migrate(dsn, shipped=shipped) == []
 
 
@@ -151,7 +154,7 @@ def test_no_lock_outlives_the_file_it_was_taken_for(dsn: str) -> None:
     with connect(dsn) as conn:
         migrate(
             dsn,
-            shipped=[*migrations(), made_up(5, "SELECT 1")],
+            shipped=[*migrations(), made_up(NEXT, "SELECT 1")],
             on_applied=lambda _: held.append(conn.execute(_LOCKS).rowcount),
         )
     assert held == [0]

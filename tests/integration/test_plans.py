@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -20,26 +21,56 @@ from tests.integration.rows import shared_database
 ROWS = 50_000
 KINDS = ["echo", "ollama.chat", "ollama.embed", "ollama.generate", "openai.chat", "openai.embed", "openrouter.chat"]
 _ID = UUID("01890000-0000-7000-8000-000000000001")
+_JOB = {
+    "id": str(_ID),
+    "kind": "echo",
+    "payload": "{}",
+    "priority": 0,
+    "source": "",
+    "max_attempts": 3,
+    "deadline_at": "2040-01-01T00:00:00Z",
+    "delay_s": 0.0,
+    "queue": "default",
+    "key": "k",
+    "key_s": 60.0,
+    "result_ttl_s": 60.0,
+}
+_AT = datetime(2040, 1, 1, tzinfo=UTC)
+_SCHEDULE = {
+    "name": "s7",
+    "kind": "echo",
+    "payload": "{}",
+    "cron": "0 7 * * *",
+    "timezone": "UTC",
+    "queue": "default",
+    "priority": 0,
+    "max_attempts": 3,
+    "source": "schedule",
+    "next_at": "2040-01-01T00:00:00Z",
+}
+_TICK = {"name": "s7", "cron": "0 7 * * *", "timezone": "UTC", "due_at": _AT}
 # For every statement the values our code sends, as to their types.
 VALUES: dict[str, dict[str, Any]] = {
-    "submit": {
-        "id": _ID,
-        "kind": "echo",
-        "payload": "{}",
-        "priority": 0,
-        "source": "",
-        "max_attempts": 3,
-        "deadline_at": datetime(2040, 1, 1, tzinfo=UTC),
-        "delay_s": 0.0,
-        "queue": "default",
-        "idempotency_key": "k",
+    "submit": {"batch": json.dumps([_JOB])},
+    "turn": {
+        "results": json.dumps([{"job_id": str(_ID), "token": 1, "result": "{}", "metrics": "{}"}]),
+        "kinds": KINDS,
+        "short": ["echo"],
+        "n": 8,
+        "free": 4,
+        "ageing_s": 600.0,
+        "lease_s": 30.0,
+        "worker_id": "w",
+        "claim_id": _ID,
+        "aged_from": "-infinity",
+        "fresh_from": "-infinity",
+        "priority_from": 2**31 - 1,
+        "priority_to": -(2**31),
     },
-    "claim": {"kinds": KINDS, "n": 8, "ageing_s": 600.0, "lease_s": 30.0, "worker_id": "w", "claim_id": _ID},
     "claimed": {"worker_id": "w", "claim_id": _ID},
     "heartbeat": {"job_ids": [_ID], "tokens": [1], "lease_s": 30.0},
-    "complete": {"job_id": _ID, "token": 1, "result": "{}", "metrics": "{}"},
     "fail": {"job_id": _ID, "token": 1, "error": "e", "retryable": True, "delay_s": 1.5, "metrics": "{}"},
-    "verdict": {"job_id": _ID, "token": 1},
+    "verdicts": {"job_ids": [_ID], "tokens": [1]},
     "release": {"job_ids": [_ID], "tokens": [1]},
     "cancel": {"job_id": _ID},
     "reap": {"n": 100, "max_crashes": 3, "longest_lease_s": 3600.0, "gone": ["w9"]},
@@ -65,14 +96,50 @@ VALUES: dict[str, dict[str, Any]] = {
         "running": 0,
         "life_key": None,
     },
+    "silence": {"probe_s": 8, "probes": 3, "timeout_ms": 24000},
     "live": {},
     "absent": {},
     "worker_stopped": {"id": "w"},
     "workers": {},
     "forget_workers": {},
+    "backend": {},
+    "identity": {},
+    "send_notice": {"channel": "llm_mcp_probe", "payload": ""},
+    "database_clock": {},
+    "life_held": {"life_key": 1},
+    "server_settings": {"names": ["fsync"]},
+    "rights": {},
+    "connections": {},
+    "standbys": {},
+    "old_snapshots": {"older_s": 60.0, "behind": 100_000},
+    "dead_rows": {},
+    "notices": {},
+    "stalled_listeners": {"older_s": 10.0},
+    "event_days": {},
+    "crashed": {},
+    "longest_waiting": {"older_s": 600.0},
+    "clock": {},
+    "put_schedules": {"batch": json.dumps([_SCHEDULE])},
+    "due_schedules": {"n": 100},
+    "fire_schedule": {**_TICK, "next_at": _AT, "job_id": _ID, "key": "schedule:s7"},
+    "run_schedule": {"name": "s7", "job_id": _ID},
+    "spoil_schedule": {**_TICK, "error": "e"},
+    "pause_schedule": {"name": "s7"},
+    "resume_schedule": {"name": "s7", "next_at": _AT},
+    "remove_schedule": {"name": "s7"},
+    "schedule": {"name": "s7"},
+    "schedules": {},
 }
 # Small tables, and those a full count of which is the question.
-MAY_BE_READ_WHOLE = {"workers", "schema_migrations", "pg_database"}
+MAY_BE_READ_WHOLE = {
+    "workers",
+    "limits",
+    "paused_queues",
+    "schema_migrations",
+    "pg_database",
+    "pg_authid",
+    "pg_inherits",
+}
 
 
 @pytest.fixture(scope="module")
@@ -104,14 +171,17 @@ def full(postgres: EmbeddedPostgres, template: str) -> Iterator[Connection]:
         )
         conn.execute(
             "INSERT INTO llm.job_attempts (job_id, attempt, lease_token, worker_id, status, finished_at)"
-            " SELECT id, 1, coalesce(lease_token, 0), 'w', CASE WHEN status = 'done' THEN status ELSE 'running' END,"
-            " finished_at FROM llm.jobs WHERE attempts = 1"
+            " SELECT id, 1, 0, 'w', 'done', finished_at FROM llm.jobs WHERE status = 'done'"
         )
         conn.execute(
             "INSERT INTO llm.job_events (job_id, attempt, seq, begun_at, type, data)"
             " SELECT id, 1, n, begun_at, 'delta', '{}' FROM llm.jobs, generate_series(1, 50) n WHERE status = 'running'"
         )
-        conn.execute("VACUUM ANALYZE llm.jobs, llm.job_attempts, llm.job_events")
+        conn.execute(
+            "INSERT INTO llm.schedules (name, kind, cron, next_at)"
+            " SELECT 's' || n, 'echo', '0 7 * * *', now() + (n - 5) * interval '1 min' FROM generate_series(1, 5000) n"
+        )
+        conn.execute("VACUUM ANALYZE llm.jobs, llm.job_attempts, llm.job_events, llm.schedules")
         yield conn
 
 
@@ -170,7 +240,7 @@ def test_every_statement_can_be_prepared_as_it_is_sent(conn: Connection, name: s
     assert any(row["statement"].startswith(statements()[name].split("%(")[0]) for row in prepared)
 
 
-@pytest.mark.parametrize("name", sorted(set(VALUES) - {"follow", "jobs", "unserved", "submit"}))
+@pytest.mark.parametrize("name", sorted(set(VALUES) - {"follow", "jobs", "unserved", "submit", "schedules"}))
 def test_no_statement_reads_a_table_from_end_to_end(conn: Connection, name: str) -> None:
     assert read_whole(plan(conn, name, in_order(name))) == set()
 
@@ -184,14 +254,16 @@ def in_order(name: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("claim", {"jobs_by_age", "jobs_by_priority", "jobs_pkey"}),
+        ("turn", {"jobs_by_age", "jobs_by_priority", "jobs_delayed", "jobs_pkey", "jobs_running", "limits_pkey"}),
         ("claimed", {"jobs_running"}),
-        ("reap", {"jobs_running", "jobs_pkey", "job_attempts_by_job"}),
-        ("expire", {"jobs_by_deadline", "jobs_pkey", "job_attempts_by_job"}),
-        ("prune", {"jobs_finished", "jobs_pkey"}),
-        ("complete", {"jobs_pkey", "job_attempts_by_job"}),
+        ("reap", {"jobs_running", "jobs_pkey"}),
+        ("expire", {"jobs_by_deadline", "jobs_pkey"}),
+        ("prune", {"jobs_finished", "jobs_pkey", "job_attempts_pkey"}),
         ("append", {"jobs_pkey"}),
         ("job", {"jobs_pkey"}),
+        ("due_schedules", {"schedules_due"}),
+        ("run_schedule", {"schedules_pkey"}),
+        ("schedule", {"schedules_pkey"}),
     ],
 )
 def test_each_finds_its_rows_by_the_index_made_for_it(conn: Connection, name: str, expected: set[str]) -> None:
@@ -199,8 +271,8 @@ def test_each_finds_its_rows_by_the_index_made_for_it(conn: Connection, name: st
 
 
 def claim_costs(conn: Connection, kinds: list[str]) -> tuple[int, int, int]:
-    """Return the rows a claim of eight took, the rows it looked at in vain, and the pages it touched."""
-    found = plan(conn, "claim", {**in_order("claim"), "kinds": kinds})
+    """Return the rows a turn for eight took, the rows it looked at in vain, and the pages it touched."""
+    found = plan(conn, "turn", {**in_order("turn"), "kinds": kinds, "free": 8})
     vain = sum(node.get("Rows Removed by Filter", 0) for node in found)
     return found[0]["Actual Rows"], vain, found[0]["Shared Hit Blocks"] + found[0]["Shared Read Blocks"]
 

@@ -69,7 +69,7 @@ def test_whoever_waits_is_told(schedule: Open, runtime: Runtime, db: Database, s
         listener.subscribe(JOB_ENDED, str(late.job_id)) as worker,
         listener.subscribe("job_update", str(lost.job_id)) as watcher,
     ):
-        until(lambda: listener.connected and watcher.is_set())
+        until(lambda: listener.hears(JOB_QUEUED) and watcher.is_set())
         for event in (claimer, worker, watcher):
             event.clear()
         rewind(dsn, lost.job_id)
@@ -83,7 +83,7 @@ def test_whoever_waits_is_told(schedule: Open, runtime: Runtime, db: Database, s
 def alive(dsn: str, db: Database, worker_id: str) -> Connection:
     """Report a worker with a life lock and return the session that holds it."""
     session = connect(dsn)
-    key = workers.live(db, session)
+    key = workers.live(db, session, silence_s=20.0)
     report(db, worker_id, key)
     return session
 
@@ -130,10 +130,10 @@ def test_a_session_that_broke_is_not_a_worker_that_died(
     keeper = Keeper(runtime, worker_id="w", name="", threads=1, kinds=list, on_free=lambda: None)
     keeper.start()
     try:
-        run = keeper.hold(lease(db), claimed_at=time.monotonic())
+        (run,) = keeper.hold([lease(db)], claimed_at=time.monotonic())
         for _ in range(3):
             before = _life_key(sql)
-            until(lambda: _life_key(sql) and runtime.listener.connected)
+            until(lambda: _life_key(sql) and runtime.listener.hears(JOB_ENDED))
             sql.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                 " WHERE datname = current_database() AND pid <> pg_backend_pid()"

@@ -10,12 +10,14 @@ from llm_mcp.job import Job, Lease, Reason, Status, Submission
 from llm_mcp.store.migrate import migrations
 
 _SCHEMA = migrations()[0].text
+_LATER = "\n".join(migration.text for migration in migrations()[1:])
 
 
 def _words(table: str, column: str) -> set[str]:
     body = re.search(rf"CREATE TABLE llm\.{table} \((.*?)\n\)", _SCHEMA, re.DOTALL)
     assert body is not None
-    check = re.search(rf"CHECK \({column} IN \(([^)]*)\)", body[1])
+    replaced = re.findall(rf"ADD CONSTRAINT {table}_{column}_check CHECK \({column} IN \(([^)]*)\)", _LATER)
+    check = ["", replaced[-1]] if replaced else re.search(rf"CHECK \({column} IN \(([^)]*)\)", body[1])
     assert check is not None
     return set(re.findall(r"'(\w+)'", check[1]))
 

@@ -12,7 +12,7 @@ from llm_mcp import store
 from llm_mcp.store.migrate import migrations
 from llm_mcp.store.sql import in_schema, statements
 
-_RUN = re.compile(r'\.run\(\s*"(\w+)"')
+_RUN = re.compile(r'\.run(?:_tuples)?\(\s*"(\w+)"')
 
 
 def _asked_for() -> set[str]:
@@ -43,7 +43,7 @@ def test_nothing_but_the_store_speaks_sql() -> None:
 def test_another_schema_is_quoted_and_leaves_nothing_of_ours(schema: str) -> None:
     texts = [*statements(schema).values(), *(migration.text for migration in migrations(schema))]
     assert not [text for text in texts if re.search(r"\bllm\.", text)]
-    assert f'"{schema}".jobs' in statements(schema)["claim"]
+    assert f'"{schema}".jobs' in statements(schema)["turn"]
 
 
 def test_our_own_schema_is_pasted_as_it_is_written() -> None:

@@ -1,0 +1,156 @@
+-- Many jobs at once: one INSERT for a batch, and an attempt's row written once, when the attempt ends.
+
+-- An attempt in progress is the job's own row (begun_at, worker_id, lease_token). Its history needs no open row.
+DELETE FROM llm.job_attempts WHERE status = 'running';
+ALTER TABLE llm.job_attempts DROP CONSTRAINT job_attempts_job_id_fkey, DROP COLUMN id;
+DROP INDEX llm.job_attempts_by_job;
+ALTER TABLE llm.job_attempts ADD PRIMARY KEY (job_id, attempt);
+
+-- Workers of the version before still open a row at their claim; it would be in the way of the one that is written at
+-- the end. To be dropped when none is left.
+CREATE FUNCTION llm.no_open_attempt() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
+CREATE TRIGGER no_open_attempt BEFORE INSERT ON llm.job_attempts
+    FOR EACH ROW WHEN (NEW.status = 'running') EXECUTE FUNCTION llm.no_open_attempt();
+
+ALTER TABLE llm.jobs
+    ADD COLUMN blocked      boolean NOT NULL DEFAULT false,   -- waits for other jobs to finish
+    ADD COLUMN key_until    timestamptz,                      -- the idempotency key holds until then; NULL: for good
+    ADD COLUMN result_ttl_s double precision CHECK (result_ttl_s > 0),
+    ADD COLUMN result_until timestamptz,                      -- the result is forgotten then; NULL: with the job
+    DROP COLUMN request_hash,
+    DROP CONSTRAINT jobs_reason_check,
+    ADD CONSTRAINT jobs_reason_check CHECK (reason IN (
+        'failed', 'cancelled', 'deadline_exceeded', 'lease_expired', 'crashed', 'dependency_failed'));
+
+-- What waits for other jobs is no business of a claim.
+DROP INDEX llm.jobs_by_priority, llm.jobs_by_age;
+CREATE INDEX jobs_by_priority ON llm.jobs (priority DESC, queued_at, run_at, kind)
+    WHERE status = 'queued' AND NOT blocked;
+CREATE INDEX jobs_by_age ON llm.jobs (queued_at, run_at, kind) WHERE status = 'queued' AND NOT blocked;
+-- Only jobs that were put off: an idle worker asks when the next of them is due.
+CREATE INDEX jobs_delayed ON llm.jobs (run_at) WHERE status = 'queued' AND NOT blocked AND run_at > queued_at;
+CREATE INDEX jobs_results_until ON llm.jobs (result_until) WHERE result_until IS NOT NULL;
+
+-- Writes a batch of jobs and returns their ids, in order. `batch` is an array of objects with the fields below, checked by
+-- the doors. A job whose id or idempotency key named one before adds nothing: that one's id is in its place, and it
+-- stays as it was submitted. Kind and payload decide whether it is the same request (another one is refused, SQLSTATE
+-- LM422). A key with an end (`key_s`, seconds) names a new job after it.
+CREATE FUNCTION llm.add_jobs(batch json) RETURNS uuid[] LANGUAGE plpgsql AS $$
+DECLARE
+    at      timestamptz := clock_timestamp();
+    names   uuid[] := '{}';
+    added   integer;
+    n       integer := json_array_length(batch);
+    asked   record;
+    earlier record;
+BEGIN
+    -- queued_at a microsecond apart: a batch is run in its order.
+    INSERT INTO llm.jobs (id, kind, payload, priority, source, max_attempts, deadline_at, queued_at, updated_at, run_at,
+                          queue, idempotency_key, key_until, result_ttl_s, blocked)
+    SELECT b.id, b.kind, b.payload, b.priority, b.source, b.max_attempts, b.deadline_at,
+           at + (row_number() OVER () - 1) * interval '1 microsecond', at, at + make_interval(secs => b.delay_s),
+           b.queue, b.key, at + make_interval(secs => b.key_s), b.result_ttl_s, coalesce(b.blocked, false)
+      FROM json_to_recordset(batch) AS b (
+               id uuid, kind text, payload text, priority integer, source text, max_attempts integer,
+               deadline_at timestamptz, delay_s double precision, queue text, key text, key_s double precision,
+               result_ttl_s double precision, blocked boolean)
+    ON CONFLICT DO NOTHING;
+    GET DIAGNOSTICS added = ROW_COUNT;
+    IF added = n THEN
+        RETURN ARRAY(SELECT (one ->> 'id')::uuid FROM json_array_elements(batch) AS one);
+    END IF;
+    FOR asked IN SELECT one, (one ->> 'id')::uuid AS id, one ->> 'key' AS key, one ->> 'kind' AS kind,
+                        one ->> 'payload' AS payload FROM json_array_elements(batch) AS one LOOP
+        SELECT j.id, j.kind, j.payload, j.key_until INTO earlier FROM llm.jobs j
+         WHERE j.id = asked.id OR j.idempotency_key = asked.key
+         ORDER BY j.id = asked.id DESC LIMIT 1;
+        IF FOUND AND (earlier.id = asked.id OR earlier.key_until IS NULL OR earlier.key_until > at) THEN
+            IF earlier.kind <> asked.kind OR earlier.payload <> asked.payload THEN
+                RAISE EXCEPTION 'this key was used for another request' USING ERRCODE = 'LM422';
+            END IF;
+            names := names || earlier.id;
+        ELSE
+            -- The key is free again: its time is over, or its job was pruned between the two looks.
+            UPDATE llm.jobs SET idempotency_key = NULL
+             WHERE id = earlier.id AND idempotency_key = asked.key AND key_until <= at;
+            names := names || llm.add_jobs(json_build_array(asked.one));
+        END IF;
+    END LOOP;
+    RETURN names;
+END
+$$;
+
+-- One job; what `llm.submit` and a single submit call.
+DROP FUNCTION llm.add_job(uuid, text, text, integer, text, integer, timestamptz, double precision, text, text);
+CREATE FUNCTION llm.add_job(
+    id              uuid,
+    kind            text,
+    payload         text,
+    priority        integer,
+    source          text,
+    max_attempts    integer,
+    deadline_at     timestamptz,
+    delay_s         double precision,
+    queue           text,
+    idempotency_key text
+) RETURNS uuid LANGUAGE sql AS $$
+    SELECT (llm.add_jobs(json_build_array(json_build_object(
+        'id', id, 'kind', kind, 'payload', payload, 'priority', priority, 'source', source,
+        'max_attempts', max_attempts, 'deadline_at', deadline_at, 'delay_s', delay_s, 'queue', queue,
+        'key', idempotency_key))))[1]
+$$;
+
+-- How much of a kind may run, everywhere together; a kind without a row may run as much as there are threads.
+CREATE TABLE llm.limits (
+    kind        text PRIMARY KEY,
+    max_running integer CHECK (max_running >= 0),         -- jobs at once; NULL: any number
+    rate        integer CHECK (rate > 0),                 -- jobs begun in per_s seconds, evenly spread; NULL: any
+    per_s       double precision CHECK (per_s > 0),
+    burst       integer NOT NULL DEFAULT 1 CHECK (burst > 0),  -- how many of them may begin at once after a quiet time
+    next_at     timestamptz NOT NULL DEFAULT '-infinity', -- when the next one would begin if they came evenly
+    updated_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT rate_shape CHECK ((rate IS NULL) = (per_s IS NULL))
+) WITH (fillfactor = 50);
+
+-- Queues nothing is claimed from; their running jobs run on.
+CREATE TABLE llm.paused_queues (
+    name      text PRIMARY KEY,
+    paused_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+-- How many jobs may be leased now of each limited kind among these, and when to ask again if none (seconds).
+-- The rows stay locked until the claim commits: two claims of one kind cannot count the same room. A kind that another
+-- claim is at has no room for a moment. Every look in here sees what was committed until then.
+CREATE FUNCTION llm.room(kinds text[]) RETURNS TABLE (kind text, free integer, wait_s double precision)
+LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+    l       record;
+    locked  text[] := '{}';
+    late_s  double precision;
+    step_s  double precision;
+BEGIN
+    FOR l IN SELECT * FROM llm.limits a WHERE a.kind = ANY(kinds) ORDER BY a.kind FOR NO KEY UPDATE SKIP LOCKED LOOP
+        locked := locked || l.kind;
+        kind := l.kind; free := NULL; wait_s := NULL;
+        IF l.max_running IS NOT NULL THEN
+            SELECT greatest(0, l.max_running - count(*)) INTO free
+              FROM llm.jobs j WHERE j.status = 'running' AND j.kind = l.kind;
+        END IF;
+        IF l.rate IS NOT NULL THEN
+            -- The generic cell rate algorithm: next_at runs ahead of now by what was begun too early.
+            step_s := l.per_s / l.rate;
+            late_s := greatest(0, extract(epoch FROM greatest(l.next_at, '2000-01-01') - clock_timestamp()));
+            free := least(free, floor(l.burst - late_s / step_s)::integer);
+            IF free <= 0 THEN
+                wait_s := greatest(0.001, late_s - (l.burst - 1) * step_s);
+            END IF;
+        END IF;
+        IF free IS NOT NULL THEN
+            RETURN NEXT;
+        END IF;
+    END LOOP;
+    RETURN QUERY SELECT a.kind, 0, 0.005::double precision FROM llm.limits a
+                  WHERE a.kind = ANY(kinds) AND a.kind <> ALL(locked);
+END
+$$;

@@ -1,0 +1,316 @@
+"""A worker's turns at the queue: what is finished is handed in and what is next is leased, in one commit.
+
+`finish` is called by the worker threads; `due`, `turn` and `close` by the one thread that claims, which owns all the
+rest. Nothing here raises for the database's sake: what was not written is handed in again.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+import uuid_utils.compat
+
+from .errors import InvalidInput, LlmMcpError, Unavailable
+from .job import Lease
+from .keeper import Keeper
+from .pace import Pace
+from .run import Run
+from .store import jobs as rows
+from .store.jobs import START, Finished, Place
+from .store.listen import JOB_QUEUED
+
+log = logging.getLogger(__name__)
+
+# How long a result waits for others to be handed in with it, s.
+_LINGER_S = 0.002
+# How long a claimer may go on where it was before it looks at the head of the queue again, s.
+_HEAD_S = 0.1
+# A job that waited this long in memory is given back: what runs before it is not short after all, s.
+_PATIENCE_S = 0.25
+_PAUSE_S = 0.25
+# Jobs are claimed in so many portions of what may be held, and a turn is worth its while once one is finished: the
+# threads work on another meanwhile.
+_PORTIONS = 2
+_LAST_WORDS_S = 3.0
+_TURN_BYTES = 4 * 2**20
+
+
+class Wake:
+    """What the claiming thread sleeps on. `set` says that there may be jobs, `nudge` only that it should look up."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+        self._hinted = False
+
+    def set(self) -> None:
+        """There may be jobs to claim, or a place for one."""
+        self._hinted = True
+        self._event.set()
+
+    def nudge(self) -> None:
+        """Something changed."""
+        self._event.set()
+
+    def wait(self, timeout_s: float) -> None:
+        """Sleep until woken, `timeout_s` seconds at most."""
+        self._event.wait(timeout_s)
+
+    def take(self) -> bool:
+        """Forget what woke us and say whether it was a hint of jobs."""
+        self._event.clear()
+        hinted, self._hinted = self._hinted, False
+        return hinted
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    run: Run
+    finished: Finished
+
+
+class Claimer:
+    """Takes turns for one worker process.
+
+    Parameters: `keeper`, which holds the runs; `kinds`, a function that returns the kinds it takes.
+    """
+
+    def __init__(self, keeper: Keeper, *, kinds: Callable[[], Sequence[str]], wake: Wake) -> None:
+        self._keeper = keeper
+        self._runtime = keeper.runtime
+        self._kinds = kinds
+        self._wake = wake
+        self._mutex = threading.Lock()  # guards the next three
+        self._results: list[_Result] = []
+        self._since = 0.0
+        self._pace = Pace(keeper.threads)
+        self._waiting: deque[Run] = deque()
+        self._unanswered: UUID | None = None
+        self._place: Place | None = None
+        self._head_at = 0.0
+        self._mixed_until = 0.0
+        self._look_at = 0.0
+        self._paused_until = 0.0
+
+    # — for the worker threads —
+
+    def finish(self, run: Run, *, result: str, metrics: str) -> None:
+        """Have the result of a run (JSON text, as are its figures) handed in with the next turn."""
+        now = time.monotonic()
+        with self._mutex:
+            self._pace.ran(run.lease.kind, now - run.started_at)
+            self._results.append(_Result(run, Finished(*run.key, result, metrics)))
+            first = len(self._results) == 1
+            if first:
+                self._since = now
+            full = self._full()
+        if first or full:
+            self._wake.nudge()
+
+    def failed(self, run: Run) -> None:
+        """Note how long a run took that has no result to hand in."""
+        with self._mutex:
+            self._pace.ran(run.lease.kind, time.monotonic() - run.started_at)
+
+    # — for the claiming thread —
+
+    def due_s(self) -> float:
+        """Return how long there is nothing to do unless somebody wakes us, s."""
+        now = time.monotonic()
+        until = self._look_at
+        with self._mutex:
+            if self._results:
+                until = min(until, now if self._full() else self._since + _LINGER_S)
+        if self._overbooked():
+            until = min(until, self._waiting[0].held_at + _PATIENCE_S)
+        return max(until, self._paused_until) - now
+
+    def turn(self) -> list[Run]:
+        """Take a turn if it is time for one and return the runs it brought, in the order they are to begin."""
+        if self._wake.take():
+            self._look_at = 0.0
+        self._give_back()
+        if self.due_s() > 0:
+            return []
+        batch = self._batch()
+        idle = self._keeper.threads - (self._keeper.held - len(batch))
+        ahead = self._ahead()
+        n = 0 if self._keeper.draining else max(0, idle + ahead)
+        if ahead:
+            n = min(n, (self._keeper.threads + ahead) // _PORTIONS)
+        poll_s = self._runtime.settings.poll_s
+        self._look_at = time.monotonic() + poll_s * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, no secret
+        if not batch and n == 0 and self._unanswered is None:
+            return []
+        try:
+            return self._exchange(batch, n, free=max(0, idle))
+        except Exception as error:
+            if isinstance(error, Unavailable):
+                log.warning("no turn", extra={"action": "turn_failed", "error": str(error)})
+            else:
+                log.exception("no turn", extra={"action": "turn_failed"})
+            self._paused_until = time.monotonic() + _PAUSE_S * random.uniform(0.5, 1.0)  # noqa: S311 - as above
+            self._keep(batch)
+            return []
+
+    def close(self) -> None:
+        """Hand in what is finished; give up after a few seconds without a database."""
+        until = time.monotonic() + _LAST_WORDS_S
+        while batch := self._batch():
+            try:
+                self._hand_in(batch)
+            except LlmMcpError as error:
+                self._keep(batch)
+                if time.monotonic() >= until:
+                    log.error("results not written", extra={"action": "settle_failed", "error": str(error)})
+                    return
+                self._wake.wait(_PAUSE_S)
+                self._wake.take()
+
+    def _exchange(self, batch: list[_Result], n: int, *, free: int) -> list[Run]:
+        """Hand in a batch and lease up to `n` jobs, of which the long ones for the `free` threads only."""
+        claimed_at = time.monotonic()
+        if self._unanswered is not None:
+            self._hand_in(batch)
+            leases = self._recover(self._unanswered)
+            self._look_at = 0.0  # that was no claim
+        elif n == 0:
+            self._hand_in(batch)
+            return []
+        else:
+            leases = self._claim(batch, n, free)
+        self._unanswered = None
+        runs = self._keeper.hold(leases, claimed_at=claimed_at)
+        self._runtime.announce(*(lease.job_id for lease in leases))
+        self._waiting.extend(runs)
+        return runs
+
+    def _claim(self, batch: list[_Result], n: int, free: int) -> list[Lease]:
+        settings, now = self._runtime.settings, time.monotonic()
+        place = self._place if self._place is not None and now - self._head_at < _HEAD_S else START
+        if place is START:
+            self._head_at = now
+        with self._mutex:
+            short = self._pace.short
+        self._unanswered = uuid_utils.compat.uuid7()
+        try:
+            turn = rows.turn(
+                self._runtime.db,
+                self._keeper.worker_id,
+                self._unanswered,
+                kinds=self._kinds(),
+                n=n,
+                lease_s=settings.lease_s,
+                ageing_s=settings.ageing_s,
+                finished=[result.finished for result in batch],
+                short=short,
+                free=free,
+                place=place,
+            )
+        except InvalidInput:  # nothing of it was written
+            self._unanswered = None
+            self._one_by_one(batch)
+            self._look_at = 0.0
+            return []
+        self._place = turn.place
+        if (turn.found == n and turn.leases) or place is not START:
+            self._look_at = 0.0  # there is more, if only further up
+        elif turn.wait_s is not None:
+            self._look_at = min(self._look_at, now + turn.wait_s)
+        if turn.found > len(turn.leases):
+            # Others passed by what we looked at and left.
+            self._mixed_until = now + _PATIENCE_S
+            self._runtime.notifier.notify(JOB_QUEUED)
+        self._drop(batch, all_taken=turn.finished == len(batch))
+        return turn.leases
+
+    def _recover(self, claim_id: UUID) -> list[Lease]:
+        """Return what a claim took whose reply was lost."""
+        db, lease_s = self._runtime.db, self._runtime.settings.lease_s
+        leases = rows.claimed(db, self._keeper.worker_id, claim_id)
+        # Nobody beat for these meanwhile: a renewal proves which still stand.
+        held = rows.heartbeat(db, [(lease.job_id, lease.token) for lease in leases], lease_s=lease_s)
+        return [lease for lease in leases if lease.token in held]
+
+    def _hand_in(self, batch: list[_Result]) -> None:
+        if not batch:
+            return
+        try:
+            refused = rows.complete_many(self._runtime.db, [result.finished for result in batch])
+        except InvalidInput:
+            self._one_by_one(batch)
+        else:
+            self._drop(batch, all_taken=not refused)
+
+    def _one_by_one(self, batch: list[_Result]) -> None:
+        """Hand in results of which the database refuses one: that one's attempt fails, the others stand."""
+        for result in batch:
+            try:
+                rows.complete_many(self._runtime.db, [result.finished])
+            except InvalidInput as error:
+                rows.fail(self._runtime.db, *result.run.key, error=f"result: {error}", retryable=False, delay_s=0.0)
+            self._drop([result], all_taken=True)
+
+    def _drop(self, batch: list[_Result], *, all_taken: bool) -> None:
+        """The results of these runs were taken, or refused for good."""
+        if not all_taken:
+            for error in rows.refusals(self._runtime.db, [result.finished for result in batch]).values():
+                log.warning("late result refused", extra={"action": "lease_lost", "error": str(error)})
+        self._keeper.drop([result.run for result in batch])
+        self._runtime.announce(*(result.finished.job_id for result in batch))
+
+    def _batch(self) -> list[_Result]:
+        """Take what is to be handed in, as much as one statement should carry."""
+        with self._mutex:
+            size = n = 0
+            while n < len(self._results) and size < _TURN_BYTES:
+                size += len(self._results[n].finished.result)
+                n += 1
+            batch, self._results = self._results[:n], self._results[n:]
+        return batch
+
+    def _keep(self, batch: list[_Result]) -> None:
+        """Keep results for the next turn, but for those whose lease cannot be trusted any more."""
+        now = time.monotonic()
+        kept = [result for result in batch if result.run.fence_at > now]
+        if late := [result.run for result in batch if result.run.fence_at <= now]:
+            for run in late:
+                log.error("result not written", extra={"action": "settle_failed", "job_id": str(run.lease.job_id)})
+            self._keeper.drop(late)
+        with self._mutex:
+            held = {result.run for result in self._results}
+            self._results[:0] = [result for result in kept if result.run not in held]
+
+    def _full(self) -> bool:
+        """Whether the results are worth a turn at once: nothing else runs, or a portion is finished."""
+        n = len(self._results)
+        return n >= self._keeper.held or _PORTIONS * n >= self._keeper.threads + self._pace.ahead
+
+    def _ahead(self) -> int:
+        if time.monotonic() < self._mixed_until:
+            return 0
+        with self._mutex:
+            return self._pace.ahead
+
+    def _overbooked(self) -> bool:
+        """Whether jobs wait in memory for a thread."""
+        while self._waiting and (self._waiting[0].begun or self._waiting[0].was_cut):
+            self._waiting.popleft()
+        return bool(self._waiting) and self._keeper.held > self._keeper.threads
+
+    def _give_back(self) -> None:
+        """Let others have jobs that wait here although some worker may be idle."""
+        if not self._overbooked() or time.monotonic() - self._waiting[0].held_at < _PATIENCE_S:
+            return
+        with self._mutex:
+            self._pace.stalled()
+        runs = [run for run in self._waiting if run.give_back()]
+        self._waiting.clear()
+        self._keeper.release(runs)
+        self._keeper.drop(runs)
