@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from .kind_actor import KindActor, actor
     from .run import Run
     from .runtime import Runtime
+    from .schedules import Definition, Schedules, schedule
+    from .store.schedules import Schedule
 
     __version__: str
 
@@ -47,6 +49,7 @@ __all__ = [
     "Conflict",
     "Cursor",
     "Cut",
+    "Definition",
     "Event",
     "InvalidInput",
     "Job",
@@ -62,6 +65,8 @@ __all__ = [
     "Reason",
     "Run",
     "Runtime",
+    "Schedule",
+    "Schedules",
     "Settings",
     "SetupError",
     "Status",
@@ -71,6 +76,7 @@ __all__ = [
     "WaitTimeout",
     "__version__",
     "actor",
+    "schedule",
 ]
 
 _HOMES = {
@@ -86,6 +92,7 @@ _HOMES = {
     "jobs": ("Jobs",),
     "run": ("Run",),
     "runtime": ("Runtime",),
+    "schedules": ("Definition", "Schedule", "Schedules", "schedule"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

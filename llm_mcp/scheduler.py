@@ -1,4 +1,4 @@
-"""Periodic duties under one leader: take back ended leases, end late jobs, keep the tables trim.
+"""Periodic duties under one leader: take back ended leases, end late jobs, fire schedules, keep the tables trim.
 
 Every worker process (and `llm-mcp up`) runs one of these; the session lock makes one of them the leader, and when it
 dies another takes over within a second or two.
@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from .errors import LlmMcpError
 from .job import Status
 from .runtime import Runtime
+from .schedules import Schedules
 from .store import events, jobs, workers
 from .store.leader import Leadership
 from .store.listen import JOB_ENDED, JOB_QUEUED
@@ -106,6 +107,7 @@ class Scheduler:
 
     def _turn(self) -> None:
         self.sweep()
+        Schedules(self._runtime).fire()
         now = time.monotonic()
         due = now >= self._trim_at
         if due or self._more:

@@ -20,6 +20,7 @@ from .kinds import load_modules
 from .middleware import Roll
 from .runtime import Runtime
 from .scheduler import Scheduler
+from .schedules import Schedules
 from .signals import Signals
 
 log = logging.getLogger(__name__)
@@ -57,6 +58,7 @@ class Worker:
 
     def start(self) -> None:
         """Report for work, then claim. Raises Unavailable or SetupError when that cannot be done."""
+        Schedules(self.runtime).declare()
         self.keeper.start()
         self.broker.keeper = self.keeper
         self._scheduler.start()

@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from . import diagnose, jobs, run, serve
+from . import diagnose, jobs, run, schedules, serve
 
 app = typer.Typer(
     name="llm-mcp",
@@ -24,6 +24,7 @@ app.command("demo")(diagnose.demo)
 app.command("up")(serve.up)
 app.command("run")(run.run)
 app.add_typer(jobs.app, name="jobs")
+app.add_typer(schedules.app, name="schedules")
 app.command("doctor")(diagnose.doctor)
 app.command("web")(serve.web)
 app.command("worker")(serve.worker)
