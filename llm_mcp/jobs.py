@@ -47,7 +47,7 @@ class Jobs:
         (workers then find it by polling, within a second or so), and what breaks the transaction is raised as psycopg
         raises it. Raises InvalidInput naming the field, TooLarge, Unavailable.
         """
-        (job_id,) = self._write([self._checked(submission)], conn)
+        (job_id,) = self._write([self.checked(submission)], conn)
         return job_id
 
     def submit_many(self, submissions: Iterable[Submission], *, conn: Connection[object] | None = None) -> list[UUID]:
@@ -59,7 +59,7 @@ class Jobs:
         new = []
         for place, submission in enumerate(submissions):
             try:
-                new.append(self._checked(submission))
+                new.append(self.checked(submission))
             except InvalidInput as error:
                 error.field = f"[{place}].{error.field}" if error.field else f"[{place}]"
                 raise
@@ -131,16 +131,11 @@ class Jobs:
         """Return the kinds with waiting jobs that no live worker takes, with how many wait."""
         return rows.unserved(self.runtime.db)
 
-    def _write(self, new: list[rows.New], conn: Connection[object] | None) -> list[UUID]:
-        if not new:
-            return []
-        job_ids = rows.submit(self.runtime.db, new, conn=conn)
-        if conn is None:
-            self.runtime.notifier.notify(JOB_QUEUED)
-        return job_ids
+    def checked(self, submission: Submission) -> rows.New:
+        """Refuse what must not become a row, and return what will.
 
-    def _checked(self, submission: Submission) -> rows.New:
-        """Refuse what must not become a row, and return what will."""
+        Raises InvalidInput naming the field, TooLarge.
+        """
         kind = KINDS.get(submission.kind) or Kind(submission.kind)
         check_name(submission.kind)
         for name in ("priority", "max_attempts"):
@@ -172,6 +167,14 @@ class Jobs:
         if submission.max_attempts == 0:
             submission = replace(submission, max_attempts=kind.max_attempts)
         return rows.New(uuid_utils.compat.uuid7(), submission, payload, kind.queue)
+
+    def _write(self, new: list[rows.New], conn: Connection[object] | None) -> list[UUID]:
+        if not new:
+            return []
+        job_ids = rows.submit(self.runtime.db, new, conn=conn)
+        if conn is None:
+            self.runtime.notifier.notify(JOB_QUEUED)
+        return job_ids
 
 
 def _check_deadline(deadline_at: datetime) -> None:

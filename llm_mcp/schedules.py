@@ -208,7 +208,7 @@ class Schedules:
     def _new(self, definition: Definition, now: datetime) -> rows.New:
         """Refuse what must not become a row, and return what will; its first tick is the next after `now`."""
         _check(definition)
-        job = Jobs(self.runtime)._checked(
+        job = Jobs(self.runtime).checked(
             Submission(
                 kind=definition.kind,
                 payload=definition.payload,
