@@ -53,7 +53,7 @@ def run(peers: Sequence[Peer], *, rounds: int, scale: float, write: bool) -> Non
     print("\n" + report.tables(present, results))
     print("\n".join(["", *results.notes, f"{minutes:.0f} min"]))
     if write:
-        page = report.page(present, results, facts, rounds=rounds, scale=scale, minutes=minutes)
+        page = report.page(present, results, facts, rounds=rounds, minutes=minutes)
         (ROOT / PAGE).write_text(page)
         print(f"wrote {PAGE}")
 

@@ -48,11 +48,15 @@ def command(peer: Peer, python: Path) -> list[str]:
 
 
 def versions(peer: Peer) -> str:
-    """Return the versions of what the peer is made of."""
+    """Return the versions of what the peer is made of, and its Python when that is not ours. Raises Skipped."""
     if peer.requirements is None:
         return ", ".join(f"{name} {version(name)}" for name in peer.shown)
     pins = dict(line.split("==") for line in (SCRIPTS / peer.requirements).read_text().split("\n") if "==" in line)
-    return ", ".join(f"{name} {pins[name]}" for name in peer.shown)
+    told = ", ".join(f"{name} {pins[name]}" for name in peer.shown)
+    if sys.version_info[:2] >= peer.python:
+        return told
+    made = (python_of(peer).parent.parent / "pyvenv.cfg").read_text()
+    return f"{told}, Python {made.partition('version_info = ')[2].split()[0]}"
 
 
 def _base(oldest: tuple[int, int]) -> Path:

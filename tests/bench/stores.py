@@ -24,7 +24,7 @@ from tests.waiting import until
 from .environments import Skipped
 from .roster import Peer
 
-SETTINGS = ("fsync", "synchronous_commit", "full_page_writes", "shared_buffers", "max_wal_size", "wal_level")
+_SETTINGS = ("fsync", "synchronous_commit", "full_page_writes", "shared_buffers", "max_wal_size", "wal_level")
 _PORTS = range(20000, 32000)
 _NO_REDIS = "needs redis-server on the PATH (apt-get install redis-server)"
 
@@ -99,10 +99,14 @@ class Stores:
             admin.execute("CHECKPOINT")
 
     def facts(self) -> dict[str, str]:
-        """Return the server's version and the settings that decide what a commit costs, as it tells them."""
+        """Return the servers' versions, and the settings that decide what a commit costs, as Postgres tells them."""
         with self._admin() as admin:
-            names = ("server_version", *SETTINGS)
-            return {name: str((admin.execute(f"SHOW {name}").fetchone() or ("?",))[0]) for name in names}
+            names = ("server_version", *_SETTINGS)
+            facts = {name: str((admin.execute(f"SHOW {name}").fetchone() or ("?",))[0]) for name in names}
+        if redis := shutil.which("redis-server"):
+            told = subprocess.run([redis, "--version"], capture_output=True, text=True, check=True).stdout
+            facts["redis"] = told.partition("v=")[2].partition(" ")[0]
+        return facts
 
     def _admin(self) -> psycopg.Connection:
         return psycopg.connect(self._postgres.dsn, autocommit=True)
