@@ -22,9 +22,10 @@ def demo(
 
 
 def doctor(json: Json = False, data_dir: DataDir = None, dsn: Dsn = None) -> None:
-    """Say what is missing and how to mend it.
+    """Say what is missing, or about to go wrong, and how to mend it.
 
-    Exit code 1 when something is in the way of running jobs.
+    A line each: how it stands (ok, warn, fail), what it is about, what was found, and after an arrow what to do. Exit
+    code 1 when something is in the way of running jobs (fail).
     """
     from dataclasses import asdict
 
@@ -35,19 +36,17 @@ def doctor(json: Json = False, data_dir: DataDir = None, dsn: Dsn = None) -> Non
 
     chosen = settings(data_dir=data_dir, dsn=dsn)
     logs.configure(quiet(chosen))
-    marks = {Verdict.OK: ("✓", "green"), Verdict.WARN: ("!", "yellow"), Verdict.BAD: ("✗", "red")}
+    styles = {Verdict.OK: "green", Verdict.WARN: "yellow", Verdict.FAIL: "red"}
     found = []
     for finding in examine(chosen):
         found.append(finding)
         if not json:
-            mark, style = marks[finding.verdict]
-            out.print(mark, style=style, end=" ")
-            out.print(clean(finding.what))
-            if finding.remedy:
-                out.print(f"  → {clean(finding.remedy)}")
+            remedy = f" → {finding.remedy}" if finding.remedy else ""
+            out.print(f"{finding.verdict:<4}", style=styles[finding.verdict], end=" ")
+            out.print(clean(f"{finding.name}: {finding.what}{remedy}").replace("\n", " "))
     if json:
         print_json([asdict(finding) for finding in found])
-    raise typer.Exit(1 if any(finding.verdict is Verdict.BAD for finding in found) else 0)
+    raise typer.Exit(1 if any(finding.verdict is Verdict.FAIL for finding in found) else 0)
 
 
 def version() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from typing import Any, TypeVar
 
 import psycopg
@@ -35,6 +35,9 @@ _CHECKOUT_S = 2.0
 _LOCK_TIMEOUT = "2s"
 _ASK_AGAIN_S = 5.0
 _STATEMENT_TIMEOUT = "30s"
+# The same behind a pooler, in which no setting of ours lasts, and which without a server lets its clients wait for
+# minutes: kept by us.
+_ANSWER_S = 30.0
 # SQLSTATEs with which a server says that it ends this connection.
 _SHUTDOWN = "57P"
 
@@ -149,6 +152,7 @@ class Database:
                     conninfo(self.dsn),
                     min_size=1,
                     max_size=self._size,
+                    connection_class=_PooledConnection if self.pooled else psycopg.Connection,
                     kwargs={"autocommit": True, **({"prepare_threshold": None} if self.pooled else {})},
                     configure=None if self.pooled else _bound,
                     max_idle=60.0,
@@ -178,6 +182,27 @@ class Database:
                 return
             self._renewed_at = time.monotonic()
         pool.drain()
+
+
+class _PooledConnection(psycopg.Connection[Any]):
+    """A connection that is closed when it has waited for an answer for 30 s."""
+
+    def wait(self, gen: Generator[Any, Any, T], *args: Any, **kwargs: Any) -> T:
+        """Wait as psycopg does, but not for ever. Raises QueryCanceled."""
+        return super().wait(self._within(gen, time.monotonic() + _ANSWER_S), *args, **kwargs)
+
+    def _within(self, gen: Generator[Any, Any, T], end: float) -> Generator[Any, Any, T]:
+        try:
+            wanted = next(gen)
+            while True:
+                ready = yield wanted  # nothing is ready: a tenth of a second went by
+                if not ready and time.monotonic() >= end:
+                    self.pgconn.finish()
+                    raise psycopg.errors.QueryCanceled(f"no answer within {_ANSWER_S:g} s")
+                wanted = gen.send(ready)
+        except StopIteration as over:
+            answer: T = over.value
+            return answer
 
 
 def _bound(conn: Connection) -> None:

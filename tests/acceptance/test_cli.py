@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 
@@ -132,14 +133,29 @@ def test_what_a_model_said_cannot_steer_the_terminal(shared: Up) -> None:
 def test_doctor_says_what_is_wrong_and_how_to_mend_it(shared: Up, tmp_path: str) -> None:
     well = llm_mcp(shared, "doctor")
     assert well.returncode == 0
-    for word in ("Postgres answers", "the schema is up to date", "2 workers", "the embedded model answers"):
-        assert word in well.stdout
+    lines = [re.fullmatch(r"(ok|warn|fail) +([a-zA-Z ]+): (.+)", line) for line in well.stdout.splitlines()]
+    found = {line[2]: line[3] for line in lines if line}
+    assert None not in lines
+    # What we start ourselves is set up as we say it should be; other tests leave jobs that nobody serves.
+    assert {line[2] for line in lines if line and line[1] != "ok"} <= {"kinds"}
+    assert found["database"] == "Postgres answers"
+    assert found["schema"] == "the schema is up to date"
+    assert found["workers"].startswith("2 workers")
+    assert found["models"].startswith("the embedded model answers")
+    assert found["notices"] == "a notice sent is heard"
+    assert {"sessions", "snapshots", "dead rows", "listeners", "connections", "durability"} < set(found)
     shared.post("nobody.serves.that")
+    waiting = llm_mcp(shared, "doctor")
+    assert waiting.returncode == 0
+    assert re.search(
+        r"^warn kinds: .*'nobody.serves.that' wait.* → start a worker that does", waiting.stdout, re.MULTILINE
+    )
     findings = json.loads(llm_mcp(shared, "doctor", "--json").stdout)
-    assert any("nobody.serves.that" in finding["what"] and finding["remedy"] for finding in findings)
+    assert {"verdict": "ok", "name": "database", "what": "Postgres answers", "remedy": ""} in findings
+    assert any(one["name"] == "kinds" and one["verdict"] == "warn" and one["remedy"] for one in findings)
     away = llm_mcp(None, "doctor", "--dsn", "postgresql://127.0.0.1:1/nowhere")
     assert away.returncode == 1
-    assert "✗" in away.stdout
+    assert "fail database: Postgres does not answer" in away.stdout
     assert "Traceback" not in away.stderr
     idle = llm_mcp(None, "doctor", "--data-dir", f"{tmp_path}/new")
     assert idle.returncode == 0
