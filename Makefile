@@ -62,6 +62,10 @@ check: .venv/.installed ## lint, format, types, floors, lock, compose file; need
 bench: .venv/.installed ## measure the queue beside other queues on this machine (25 min); prints, judges nothing
 	@$(BIN)/python -m tests.bench queue $(ARGS)
 
+.PHONY: chaos
+chaos: .venv/.installed ## kill, freeze, cut off and restart what runs, then judge what is left (SECONDS=75, SEED=…)
+	@$(BIN)/python -m tests.chaos --seconds $(or $(SECONDS),75) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
 .PHONY: fmt
 fmt: .venv/.installed ## format, and fix what the linter can fix
 	@$(BIN)/ruff check --quiet --fix-only
