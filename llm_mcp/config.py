@@ -56,7 +56,7 @@ class Settings(BaseSettings):
     db_direct_dsn: SecretStr | None = Field(None, validation_alias=_env("LLM_MCP_DB_DIRECT_DSN"))
     """Postgres past any pooler, for LISTEN and session locks; the main one when unset."""
     db_pooler: bool | None = Field(None, validation_alias=_env("LLM_MCP_DB_POOLER"))
-    """Whether the main one is a pooler that hands a session to many; unset: when there is a way past it."""
+    """Whether the main one is a pooler that may hand a session to many; unset: each connection finds out."""
     db_schema: str = Field("llm", validation_alias=_env("LLM_MCP_DB_SCHEMA"))
     """Schema of our tables."""
     db_pool_size: int = Field(16, ge=1, le=500, validation_alias=_env("LLM_MCP_DB_POOL_SIZE"))
@@ -148,11 +148,6 @@ class Settings(BaseSettings):
     @classmethod
     def _empty_is_unset(cls, value: object) -> object:
         return None if value in ("", "not-used") else value
-
-    @property
-    def pooled(self) -> bool:
-        """Whether the main DSN leads to a pooler that hands one session to many."""
-        return self.db_direct_dsn is not None if self.db_pooler is None else self.db_pooler
 
     @property
     def http_host_port(self) -> tuple[str, int]:

@@ -78,7 +78,7 @@ class Runtime:
     def db(self) -> Database:
         """The connection pool."""
         settings = self.settings
-        return Database(self.dsn, schema=settings.db_schema, size=settings.db_pool_size, pooled=settings.pooled)
+        return Database(self.dsn, schema=settings.db_schema, size=settings.db_pool_size, pooled=settings.db_pooler)
 
     @_once
     def notifier(self) -> Notifier:

@@ -47,15 +47,6 @@ def _database(runtime: Runtime) -> Iterator[Finding]:
         yield fail("schema", f"{len(lacking)} migrations are missing", "run: llm-mcp migrate")
         return
     yield ok("schema", "the schema is up to date")
-    shared = yield from ways.examine(runtime)
-    if shared and not runtime.db.pooled:
-        # What follows is asked as one asks through a pooler: nothing prepared, no setting left in others' sessions.
-        pooled = Runtime(settings.model_copy(update={"db_pooler": True}))
-        try:
-            yield from server.examine(pooled)
-            yield from work.examine(pooled)
-        finally:
-            pooled.close()
-        return
+    yield from ways.examine(runtime)
     yield from server.examine(runtime)
     yield from work.examine(runtime)

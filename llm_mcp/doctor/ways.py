@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Iterator
 
 from llm_mcp.errors import LlmMcpError
 from llm_mcp.runtime import Runtime
@@ -15,21 +15,21 @@ _PAST_IT = "set LLM_MCP_DB_DIRECT_DSN to Postgres itself"
 _BOUNDS = {"statement_timeout": "30s", "lock_timeout": "2s"}
 
 
-def examine(runtime: Runtime) -> Generator[Finding, None, bool]:
-    """Yield how the DSNs lead to the database; return whether the main one hands its sessions to others too."""
+def examine(runtime: Runtime) -> Iterator[Finding]:
+    """Yield how the DSNs lead to the database, and whether locks and notices hold on the way."""
     try:
         main = health.sessions(runtime.dsn)
         direct = main if runtime.direct_dsn == runtime.dsn else health.sessions(runtime.direct_dsn)
     except LlmMcpError as error:
         yield fail("sessions", str(error), "check DB_DSN and LLM_MCP_DB_DIRECT_DSN, and the pooler's pool size")
-        return False
-    shared, apart = main is Sessions.SHARED, runtime.settings.db_direct_dsn is not None
-    if shared:
+        return
+    apart = runtime.settings.db_direct_dsn is not None
+    if main is Sessions.SHARED:
         yield from _pooler(runtime)
     if direct is Sessions.SHARED:
         setting = "LLM_MCP_DB_DIRECT_DSN" if apart else "this DSN"
         yield fail("sessions", f"{setting} leads to a transaction pooler: notices and locks are lost in it", _PAST_IT)
-        return shared
+        return
     if direct is Sessions.KEPT:
         yield ok("sessions", "a pooler keeps a session for each client: notices and locks hold")
     else:
@@ -47,14 +47,13 @@ def examine(runtime: Runtime) -> Generator[Finding, None, bool]:
             yield warn("notices", "a notice sent was not heard: jobs are found by polling only", _PAST_IT)
     except LlmMcpError as error:
         yield warn("notices", f"could not be looked at: {error}", "")
-    return shared
 
 
-def _pooler(runtime: Runtime) -> Generator[Finding, None, None]:
+def _pooler(runtime: Runtime) -> Iterator[Finding]:
     if runtime.settings.db_pooler is False:
         yield fail(
             "pooler",
-            "DB_DSN leads to a transaction pooler and LLM_MCP_DB_POOLER says it does not: statements will fail",
+            "DB_DSN leads to a transaction pooler and LLM_MCP_DB_POOLER says it does not: wrong statements may run",
             "leave LLM_MCP_DB_POOLER empty",
         )
         return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import psycopg
@@ -14,6 +14,7 @@ from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
 from llm_mcp.errors import InvalidInput, KeyReused, LlmMcpError, SetupError, Unavailable
 
+from .connection import CONFIGURE, PoolConnection
 from .sql import statements
 
 Row = dict[str, Any]
@@ -32,12 +33,7 @@ _KEEPALIVE: Mapping[str, Any] = {
 }
 # How long a caller waits for a free connection before it is told that the database is not there, s.
 _CHECKOUT_S = 2.0
-_LOCK_TIMEOUT = "2s"
 _ASK_AGAIN_S = 5.0
-_STATEMENT_TIMEOUT = "30s"
-# The same behind a pooler, in which no setting of ours lasts, and which without a server lets its clients wait for
-# minutes: kept by us.
-_ANSWER_S = 30.0
 # SQLSTATEs with which a server says that it ends this connection.
 _SHUTDOWN = "57P"
 
@@ -69,16 +65,17 @@ class Database:
     """A lazily opened pool, and `run`. Safe for threads; not for use across a fork.
 
     Parameters: `dsn`; `schema`, a plain identifier; `size`, the most connections, opened as needed; `pooled`, whether
-    `dsn` leads to a pooler that hands one session to many (then no statement may be prepared in it).
+    `dsn` leads to a pooler that may hand one session to many, so that nothing is prepared in it (None: each connection
+    finds out).
     """
 
-    def __init__(self, dsn: str, *, schema: str = "llm", size: int = 16, pooled: bool = False) -> None:
+    def __init__(self, dsn: str, *, schema: str = "llm", size: int = 16, pooled: bool | None = None) -> None:
         self.dsn = dsn
         self.schema = schema
         self._size = size
         self.pooled = pooled
         self._statements = statements(schema)
-        self._pool: ConnectionPool[Connection] | None = None
+        self._pool: ConnectionPool[PoolConnection] | None = None
         self._mutex = threading.Lock()
         self._renewed_at = 0.0
         self._asking = threading.Lock()
@@ -145,16 +142,16 @@ class Database:
         if pool is not None:
             pool.close(timeout=2.0)
 
-    def _open_pool(self) -> ConnectionPool[Connection]:
+    def _open_pool(self) -> ConnectionPool[PoolConnection]:
         with self._mutex:
             if self._pool is None:
                 self._pool = ConnectionPool(
                     conninfo(self.dsn),
                     min_size=1,
                     max_size=self._size,
-                    connection_class=_PooledConnection if self.pooled else psycopg.Connection,
-                    kwargs={"autocommit": True, **({"prepare_threshold": None} if self.pooled else {})},
-                    configure=None if self.pooled else _bound,
+                    connection_class=PoolConnection,
+                    kwargs={"autocommit": True},
+                    configure=CONFIGURE[self.pooled],
                     max_idle=60.0,
                     reconnect_timeout=0.0,
                     open=True,
@@ -175,39 +172,13 @@ class Database:
                 self._asked_at = time.monotonic()
             return self._reason
 
-    def _renew(self, pool: ConnectionPool[Connection], began_at: float) -> None:
+    def _renew(self, pool: ConnectionPool[PoolConnection], began_at: float) -> None:
         """Throw the idle connections away, for they broke with the one we had; once for all who notice."""
         with self._mutex:
             if began_at < self._renewed_at:
                 return
             self._renewed_at = time.monotonic()
         pool.drain()
-
-
-class _PooledConnection(psycopg.Connection[Any]):
-    """A connection that is closed when it has waited for an answer for 30 s."""
-
-    def wait(self, gen: Generator[Any, Any, T], *args: Any, **kwargs: Any) -> T:
-        """Wait as psycopg does, but not for ever. Raises QueryCanceled."""
-        return super().wait(self._within(gen, time.monotonic() + _ANSWER_S), *args, **kwargs)
-
-    def _within(self, gen: Generator[Any, Any, T], end: float) -> Generator[Any, Any, T]:
-        try:
-            wanted = next(gen)
-            while True:
-                ready = yield wanted  # nothing is ready: a tenth of a second went by
-                if not ready and time.monotonic() >= end:
-                    self.pgconn.finish()
-                    raise psycopg.errors.QueryCanceled(f"no answer within {_ANSWER_S:g} s")
-                wanted = gen.send(ready)
-        except StopIteration as over:
-            answer: T = over.value
-            return answer
-
-
-def _bound(conn: Connection) -> None:
-    """Bound every wait of a connection: somebody's open transaction must not hold up all who come after."""
-    conn.execute(f"SET lock_timeout = '{_LOCK_TIMEOUT}'; SET statement_timeout = '{_STATEMENT_TIMEOUT}'")
 
 
 def _fetch(cursor: psycopg.Cursor[T], query: str, params: Mapping[str, Any] | None, prepare: bool | None) -> list[T]:
@@ -231,7 +202,7 @@ def _ours(error: psycopg.Error) -> LlmMcpError | None:
         case "26000" | "42P05":
             return SetupError(
                 "DB_DSN leads to a pooler that hands one session to many, in which nothing can be prepared:"
-                " set LLM_MCP_DB_DIRECT_DSN to Postgres itself, or LLM_MCP_DB_POOLER=yes"
+                " set LLM_MCP_DB_POOLER=yes"
             )
         case "42501":
             return SetupError(f"this database role lacks rights: {said}")

@@ -23,7 +23,7 @@ from llm_mcp.errors import SetupError, Unavailable
 from llm_mcp.job import Status, Submission
 from llm_mcp.jobs import Jobs
 from llm_mcp.runtime import Runtime
-from llm_mcp.store import health, pool, workers
+from llm_mcp.store import connection, health, workers
 from llm_mcp.store.health import Sessions
 from llm_mcp.store.pool import Database, connect
 from tests.acceptance.running import COMMAND
@@ -163,22 +163,44 @@ def test_saying_that_a_pooler_is_none_is_a_failure(pooler: Bouncer, dsn: str, tm
     assert found["pooler"].verdict is Verdict.FAIL
 
 
-@pytest.mark.parametrize(
-    ("given", "pooled"),
-    [
-        ({}, False),
-        ({"db_direct_dsn": "host=x"}, True),
-        ({"db_pooler": "yes"}, True),
-        ({"db_direct_dsn": "host=x", "db_pooler": "no"}, False),
-    ],
-)
-def test_a_pooler_is_where_there_is_a_way_past_it_unless_it_is_said(given: dict[str, str], pooled: bool) -> None:
-    assert config.load(**given).pooled is pooled
-
-
-def test_a_pooler_nobody_spoke_of_is_one_clear_error(pooler: Bouncer, tmp_path: Path) -> None:
-    with pytest.raises(SetupError, match=r"DB_DSN leads to a pooler.*LLM_MCP_DB_DIRECT_DSN"):
+def test_a_pooler_nobody_spoke_of_is_noticed_before_anything_is_prepared(dsn: str, tmp_path: Path) -> None:
+    with Bouncer(dsn, size=2) as pooler:
         in_parallel(config.load(db_dsn=pooler.dsn, data_dir=tmp_path), 100)
+        left = "SELECT count(*) AS n, current_setting('statement_timeout') AS bound FROM pg_prepared_statements"
+        with connect(pooler.dsn) as one, connect(pooler.dsn) as two:
+            for conn in (one, two):
+                conn.execute("BEGIN")
+                assert conn.execute(left).fetchone() == {"n": 0, "bound": "0"}
+
+
+def test_what_is_prepared_behind_a_pooler_all_the_same_is_one_clear_error(dsn: str) -> None:
+    with Bouncer(dsn, size=1) as pooler:
+        one, other = Database(pooler.dsn, pooled=False), Database(pooler.dsn, pooled=False)
+        try:
+            one.run("workers", prepare=True)
+            with pytest.raises(SetupError, match=r"DB_DSN leads to a pooler.*LLM_MCP_DB_POOLER=yes"):
+                other.run("workers", prepare=True)
+        finally:
+            one.close()
+            other.close()
+
+
+@pytest.mark.parametrize(("given", "prepared"), [(None, True), ("no", True), ("yes", False)])
+def test_statements_are_prepared_where_no_pooler_is_or_as_it_was_said(
+    dsn: str, tmp_path: Path, given: str | None, prepared: bool
+) -> None:
+    runtime = Runtime(config.load(db_dsn=dsn, data_dir=tmp_path, db_pool_size=1, db_pooler=given))
+    try:
+        for _ in range(7):
+            runtime.db.run("workers")
+        with runtime.db._open_pool().connection() as conn:
+            found = conn.execute(
+                "SELECT count(*) > 0, current_setting('lock_timeout'), current_setting('statement_timeout')"
+                " FROM pg_prepared_statements"
+            ).fetchone()
+        assert found == ((True, "2s", "30s") if prepared else (False, "0", "0"))
+    finally:
+        runtime.close()
 
 
 @pytest.mark.parametrize("why", ["no server", "a long statement"])
@@ -189,7 +211,7 @@ def test_behind_a_pooler_nothing_is_waited_for_without_end(
         db = Database(pooler.dsn, pooled=True)
         try:
             assert db.run("workers") == []
-            monkeypatch.setattr(pool, "_ANSWER_S", 0.5)
+            monkeypatch.setattr(connection, "_ANSWER_S", 0.5)
             began_at = time.monotonic()
             if why == "no server":
                 proxy.refuse()
