@@ -1,0 +1,133 @@
+"""What Postgres may do to us: end every session, die, run out of disk, keep an old snapshot."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tests.chaos.load import Asked
+from tests.chaos.stage import Stage
+from tests.faults.clients import wanted
+from tests.faults.ground import Ground, lost_leases
+from tests.waiting import until
+
+_TERMINATE = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+ WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"""
+
+
+@pytest.mark.parametrize("seconds", [8.0, pytest.param(60.0, marks=pytest.mark.soak)])
+def test_every_session_ended_every_two_seconds(ground: Ground, seconds: float) -> None:
+    """Sessions are opened again at once: no lease is lost, and no client is told that Postgres is away."""
+    ground.workers("a", "b")
+    clients = [ground.client(name, lambda key: wanted(key, s=0.4), every_s=0.2) for name in ("one", "two")]
+    ground.spend(seconds, lambda: ground.rows(_TERMINATE), every_s=2.0)
+    assert lost_leases(ground.verdict()) == 0
+    assert sum(client.refused for client in clients) == 0
+    assert max(wait_s for client in clients for wait_s in client.waits_s) <= 2.0
+
+
+@pytest.mark.parametrize("away_s", [2.5, pytest.param(60.0, marks=pytest.mark.soak)])
+def test_postgres_killed_ten_times_under_load(ground: Ground, away_s: float) -> None:
+    """Clients are told 503 and when to come back; nothing is kept in memory for it meanwhile."""
+    web = ground.member("web", "web", http_addr="127.0.0.1:0")
+    web.wait_ready()
+    (worker,) = ground.workers("worker")
+    clients = [ground.client(f"web{n}", lambda key: wanted(key, s=0.2), url=web.line, every_s=0.1) for n in range(3)]
+    clients.append(ground.client("library", lambda key: wanted(key, s=0.2), every_s=0.2))
+    before: list[float] = []
+    for kill in range(10):
+        ground.spend(0.5)
+        if kill == 2:  # every path was gone by then
+            before = [web.rss_mib(), worker.rss_mib()]
+        if kill == 5:
+            ground.stop_postgres()
+            ground.spend(away_s)
+        ground.stage.restart()
+    ground.spend(1.0)
+    after = [web.rss_mib(), worker.rss_mib()]
+    ground.verdict()
+    assert sum(client.refused for client in clients) > 0
+    assert [round(now - then, 1) for now, then in zip(after, before, strict=True) if now - then > 10.0] == []
+    assert worker.alive
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[tuple[Ground, Path]]:
+    """A ground whose data lies on a small disk, and that disk. The log is elsewhere: a full one stops the server."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to mount a small disk")
+    stage = Stage()
+    disk = stage.folder / "data"
+    disk.mkdir(0o711)
+    try:
+        subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=512m,mode=711", "none", disk], check=True, capture_output=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        stage.close()
+        pytest.skip("no disk can be mounted here; it takes root of a machine, not of a container alone")
+    try:
+        with stage, Ground(stage, tmp_path) as ground:
+            ground.stop_postgres()
+            (cluster,) = disk.glob("pg[0-9]*")
+            until(lambda: not (cluster / "postmaster.pid").exists())
+            owner, log = cluster.stat(), stage.folder / "log"
+            shutil.move(cluster / "pg_wal", log)
+            for path in (log, *log.rglob("*")):
+                os.chown(path, owner.st_uid, owner.st_gid)
+            (cluster / "pg_wal").symlink_to(log)
+            stage.restart()
+            yield ground, disk
+    finally:
+        subprocess.run(["umount", disk], check=True)
+        shutil.rmtree(stage.folder)
+
+
+def test_a_full_disk_is_told_and_survived(small_disk: tuple[Ground, Path]) -> None:
+    """Clients are told 503 while it is full; once there is room, all goes on by itself."""
+    ground, disk = small_disk
+    web = ground.member("web", "web", http_addr="127.0.0.1:0")
+    web.wait_ready()
+    ground.workers("worker")
+    pad = random.Random(5).randbytes(20_000).hex()  # not to be compressed away
+
+    def draw(key: str) -> Asked:
+        return wanted(key, s=0.05, pad=pad)
+
+    clients = [ground.client("web", draw, url=web.line), ground.client("library", draw)]
+    until(lambda: all(client.waits_s for client in clients))
+    filler = disk / "filler"
+    with filler.open("wb") as file, suppress(OSError):
+        while True:
+            os.posix_fallocate(file.fileno(), file.seek(0, os.SEEK_END), 4096)
+    until(lambda: all(client.refused > 1 for client in clients))
+    filler.unlink()
+    before = [len(client.waits_s) for client in clients]
+    until(lambda: all(len(client.waits_s) > n + 3 for client, n in zip(clients, before, strict=True)))
+    assert all(row["status"] == "done" for row in ground.verdict().jobs.values())
+
+
+def test_an_old_snapshot_slows_nothing_down(ground: Ground) -> None:
+    """Somebody reads for long: what is finished meanwhile cannot be cleared away, and is stepped over."""
+    ground.workers("worker", worker_threads=8)
+    took_s: list[float] = []
+    with psycopg.connect(ground.stage.dsn) as reader:
+        reader.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        reader.execute("SELECT count(*) FROM llm.jobs")
+        for batch in range(6):
+            began_at = time.monotonic()
+            ground.submit([wanted(f"{batch}-{n}", "faults.nothing") for n in range(500)])
+            until(lambda batch=batch: ground.count("status = 'done'") == 500 * (batch + 1), timeout_s=60)  # type: ignore[misc] # a lambda with defaults
+            took_s.append(time.monotonic() - began_at)
+    ground.verdict()
+    assert took_s[-1] <= 3 * min(took_s[:2])
