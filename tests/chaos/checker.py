@@ -124,8 +124,10 @@ def _of_job(job: Row, asked: Asked | None, evidence: Evidence) -> Iterator[Findi
 
 
 def _of_moves(moves: list[Row]) -> Iterator[Finding]:
-    """An end is for good, and a result is of the lease that was held when it came."""
+    """An end is for good, one lease is given at a time, and a result is of the one that was held when it came."""
     for move in moves:
+        if move["was"] == "running" and move["holds"] not in (None, move["held"]):
+            yield "doubled", f"was leased again (attempt {move['attempt']}) while it was leased"
         if move["was"] in FINAL:
             yield "doubled", f"went on from {move['was']} to {move['became']}"
     ends = [move for move in moves if move["became"] == "done"]

@@ -14,10 +14,10 @@ _ROOT = Path(__file__).parent.parent.parent
 
 MUTANTS: dict[str, list[tuple[str, str, str]]] = {
     # A result is taken whenever the job runs, whoever runs it now.
-    "state-only": [("turn", r"AND j\.lease_token = f\.token AND j\.status = 'running'", "AND j.status = 'running'")],
+    "state-only": [("turn", r"AND j\.lease_token = r\.token(\s+WHERE j\.status = 'running')", r"\1")],
     # A result is taken for the job's id alone; the one table that would not have it twice looks away.
     "id-only": [
-        ("turn", r"AND j\.lease_token = f\.token AND j\.status = 'running'", ""),
+        ("turn", r"AND j\.lease_token = r\.token\s+WHERE j\.status = 'running'", ""),
         ("turn", r"(begun_at, clock_timestamp\(\) FROM finished\n)", r"\1    ON CONFLICT DO NOTHING\n"),
     ],
     # Two may lease one job at once.

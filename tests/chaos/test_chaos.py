@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.mutants import MUTANTS
+from tests.chaos.mutants import MUTANTS, planted
 
 _ROOT = Path(__file__).parent.parent.parent
 _LINE = re.compile(r"lost=(\d+) doubled=(\d+) stale=(\d+) stuck=(\d+) jobs=(\d+)")
@@ -36,6 +36,12 @@ def test_nothing_is_lost_doubled_stale_or_stuck() -> None:
     assert code == 0, said
     assert found.pop("jobs") > 20, said
     assert not any(found.values()), said
+
+
+@pytest.mark.parametrize("mutant", sorted(MUTANTS))
+def test_every_bug_can_still_be_planted(mutant: str) -> None:
+    with planted(mutant) as code:
+        assert (code / "llm_mcp" / "db" / "queries" / "jobs.sql").exists()
 
 
 # What it takes for a late failure to be accepted does not come about in every minute.

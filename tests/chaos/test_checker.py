@@ -109,6 +109,12 @@ def fourth_worker(evidence: Evidence) -> None:
     evidence.attempts[PILL].append(tried(4, 24, "error", "lease_expired"))
 
 
+def leased_twice(evidence: Evidence) -> None:
+    """A lease given while another one held."""
+    del evidence.moves[DONE][2]
+    evidence.moves[DONE][2] |= {"was": "running", "held": 11}
+
+
 def never_seen(evidence: Evidence) -> None:
     """A job that only the witness knows of."""
     evidence.jobs.pop(DONE)
@@ -139,6 +145,7 @@ BROKEN: list[tuple[str, str, Breaking]] = [
     ("doubled", "2 jobs have the key", set_(key="key3")),
     ("doubled", "went on from done", second_result),
     ("doubled", "done more than once", second_result),
+    ("doubled", "while it was leased", leased_twice),
     ("doubled", "are all done", lambda evidence: evidence.attempts[DONE][0].update(status="done", reason=None)),
     ("doubled", "2 attempts, 0 given back, 1 allowed", set_(max_attempts=1)),
     ("doubled", "was run 2 times", second_run),
@@ -191,7 +198,7 @@ def test_a_broken_promise_is_found(word: str, text: str, breaking: Breaking) -> 
     assert any(re.search(text, found) for found in verdict.found[word]), verdict.found
 
 
-@pytest.mark.parametrize("breaking", [late_result, second_result, foreign_word])
+@pytest.mark.parametrize("breaking", [late_result, second_result, leased_twice, foreign_word])
 def test_what_was_wrongly_accepted_shows_before_the_end(breaking: Breaking) -> None:
     evidence = good()
     breaking(evidence)
