@@ -116,6 +116,12 @@ class Settings(BaseSettings):
     # Limits
     max_body_bytes: int = Field(16 * 2**20, ge=1024, validation_alias=_env("LLM_MCP_MAX_BODY_BYTES"))
     """Largest request body, payload or result, bytes (plain SQL: always 16 MiB)."""
+    max_queued: int = Field(100_000, ge=0, le=10**9, validation_alias=_env("LLM_MCP_MAX_QUEUED"))
+    """Jobs that may wait; more are refused. 0: any number."""
+    max_stream_bytes: int = Field(4 * 2**20, ge=1024, validation_alias=_env("LLM_MCP_MAX_STREAM_BYTES"))
+    """Largest stream of one attempt, bytes; past it the stream ends, and the work goes on."""
+    max_stream_events: int = Field(100_000, ge=10, validation_alias=_env("LLM_MCP_MAX_STREAM_EVENTS"))
+    """Events of one attempt's stream at the most."""
     allowed_hosts: str = Field("", validation_alias=_env("LLM_MCP_ALLOWED_HOSTS"))
     """Comma-separated host names that requests and browsers may call us by, besides loopback's own."""
     max_streams: int = Field(1000, ge=1, le=20000, validation_alias=_env("LLM_MCP_MAX_STREAMS"))

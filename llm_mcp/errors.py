@@ -8,6 +8,7 @@ LlmMcpError
 │   ├── LeaseLost           the lease belongs to somebody else now, or to nobody
 │   └── KeyReused           the idempotency key already named another request: HTTP 422
 ├── Unavailable             something we need is down: HTTP 503 with Retry-After
+├── QueueFull               too many jobs wait already: HTTP 429 with Retry-After
 ├── SetupError              the installation or the settings are wrong; the text says what to do
 ├── WaitTimeout             the job did not finish in the time the caller gave
 ├── JobFailed               the job finished without a result
@@ -85,6 +86,16 @@ class Unavailable(LlmMcpError):
     """A part we depend on does not answer; `retry_after_s` (s) is when to ask again."""
 
     code = "unavailable"
+
+    def __init__(self, message: str, *, retry_after_s: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class QueueFull(LlmMcpError):
+    """More jobs wait than may; nothing was written. `retry_after_s` (s) is when to ask again."""
+
+    code = "queue_full"
 
     def __init__(self, message: str, *, retry_after_s: float = 1.0) -> None:
         super().__init__(message)

@@ -171,6 +171,7 @@ class Jobs:
     def _write(self, new: list[rows.New], conn: Connection[object] | None) -> list[UUID]:
         if not new:
             return []
+        self.runtime.admission.admit(new, conn=conn)
         job_ids = rows.submit(self.runtime.db, new, conn=conn)
         if conn is None:
             self.runtime.notifier.notify(JOB_QUEUED)

@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 from . import config, local_models
+from .admission import Admission
 from .config import Settings
 from .embedded import postgres as embedded_postgres
 from .errors import ProviderError, SetupError
@@ -79,6 +80,11 @@ class Runtime:
         """The connection pool."""
         settings = self.settings
         return Database(self.dsn, schema=settings.db_schema, size=settings.db_pool_size, pooled=settings.db_pooler)
+
+    @_once
+    def admission(self) -> Admission:
+        """Says whether more jobs may join the queue."""
+        return Admission(self.db, most=self.settings.max_queued)
 
     @_once
     def notifier(self) -> Notifier:

@@ -18,6 +18,7 @@ from llm_mcp.errors import (
     KeyReused,
     LlmMcpError,
     NotFound,
+    QueueFull,
     SetupError,
     TooLarge,
     Unavailable,
@@ -34,6 +35,7 @@ _STATUS: tuple[tuple[type[LlmMcpError], int], ...] = (
     (NotFound, 404),
     (KeyReused, 422),
     (Conflict, 409),
+    (QueueFull, 429),
     (Unavailable, 503),
     (SetupError, 503),
 )
@@ -86,7 +88,7 @@ def of_ours(error: LlmMcpError) -> Response:
     if status == 413:
         _take_the_rest()
     headers = {}
-    if status == 503:
+    if status in (429, 503):
         headers["Retry-After"] = str(max(1, round(getattr(error, "retry_after_s", 1.0))))
     return answer(body(error), status, headers)
 
