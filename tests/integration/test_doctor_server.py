@@ -141,13 +141,12 @@ def test_a_forgotten_prepared_transaction_is_found(bad: Runtime, admin: Connecti
 
 
 @contextmanager
-def standby(dsn: str, slot: str, xmin: int) -> Iterator[None]:
-    """Read the log by a slot as a standby does, and say that a query here still needs all since `xmin`."""
+def standby(dsn: str, slot: str | None, xmin: int) -> Iterator[None]:
+    """Read the log, by a slot or not, as a standby does, and say that a query here still needs all since `xmin`."""
     conn = pq.PGconn.connect(make_conninfo(dsn, replication="true", application_name="standby").encode())
     try:
-        assert (
-            conn.exec_(f"START_REPLICATION SLOT {slot} PHYSICAL 0/1000000".encode()).status == pq.ExecStatus.COPY_BOTH
-        )
+        by = "" if slot is None else f"SLOT {slot}"
+        assert conn.exec_(f"START_REPLICATION {by} PHYSICAL 0/1000000".encode()).status == pq.ExecStatus.COPY_BOTH
         conn.put_copy_data(b"h" + struct.pack(">qIIII", 0, xmin, 0, 0, 0))
         conn.flush()
         yield
@@ -172,22 +171,26 @@ def test_a_slot_that_nobody_reads_any_more_is_found(bad: Runtime, careless: str,
         admin.execute("SELECT pg_drop_replication_slot('lost')")
 
 
+@pytest.mark.parametrize(
+    ("slot", "words"), [("behind", "slot 'behind' (active)"), (None, "(standby, postgres, active)")]
+)
 def test_a_standby_far_behind_is_found(
-    bad: Runtime, careless: str, admin: Connection, monkeypatch: pytest.MonkeyPatch
+    bad: Runtime, careless: str, admin: Connection, monkeypatch: pytest.MonkeyPatch, slot: str | None, words: str
 ) -> None:
     monkeypatch.setattr(server, "_BEHIND", 5)
-    admin.execute("SELECT pg_create_physical_replication_slot('behind', true)")
+    if slot is not None:
+        admin.execute("SELECT pg_create_physical_replication_slot(%s, true)", (slot,))
     row = admin.execute("SELECT txid_current() AS xid").fetchone()
     assert row is not None
     try:
-        with standby(careless, "behind", row["xid"]):
+        with standby(careless, slot, row["xid"]):
             for _ in range(7):
                 admin.execute("SELECT txid_current()")
             (found,) = until(lambda: warnings(server.snapshots(bad.db)))
-            assert "'behind' (active)" in found.what
+            assert words in found.what
     finally:
-        until(lambda: admin.execute("SELECT FROM pg_replication_slots WHERE active").rowcount == 0)
-        admin.execute("SELECT pg_drop_replication_slot('behind')")
+        until(lambda: admin.execute("SELECT FROM pg_stat_replication").rowcount == 0)
+        admin.execute("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots")
 
 
 def test_a_stopped_listener_is_found_and_really_keeps_vacuum(bad: Runtime, careless: str, admin: Connection) -> None:
