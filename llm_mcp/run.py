@@ -19,8 +19,8 @@ from .strictjson import dumps_lossy
 
 log = logging.getLogger(__name__)
 
-# A stalled database must not make us hold a book in memory: past this the attempt fails, characters.
-_MAX_WAITING = 8 * 2**20
+# A piece of text this long is not joined by the next: to join is to copy, characters.
+_LONG_PIECE = 16 * 2**10
 
 
 class Run:
@@ -55,7 +55,9 @@ class Run:
         self._on_dirty = on_dirty
         self._mutex = threading.Lock()
         self._waiting: list[tuple[str, dict[str, Any]]] = []
-        self._size = 0
+        self._bytes_left = runtime.settings.max_stream_bytes
+        self._events_left = runtime.settings.max_stream_events - 1
+        self._truncated = False
         self._flushing = threading.Lock()
         self._seq = 0
         self._unanswered: list[tuple[int, str, str]] = []
@@ -68,8 +70,9 @@ class Run:
     def text(self, text: str) -> None:
         """Add a piece of the answer to the stream; the first one goes out at once, later ones within 100 ms.
 
-        Raises Cut when the attempt must stop (so do all that add to the stream), Unavailable when the database has
-        been away for so long that too much is waiting.
+        A stream over its bounds ends with a delta that says `truncated`, and what is added after that is dropped: the
+        work and its result are none the worse for it. Raises Cut when the attempt must stop, as do all that add to the
+        stream.
         """
         if text:
             self._add(DELTA, {"text": text})
@@ -173,17 +176,21 @@ class Run:
         with self._flushing:
             while self._cut is None and (batch := self._unanswered or self._number()):
                 try:
-                    rows.append(self.runtime.db, *self.key, batch)
+                    self._write(batch)
                 except LeaseLost:
                     self.cut("lease_lost")
                     return
                 self._unanswered = []
-                self.runtime.announce(self.lease.job_id)
+
+    def _write(self, batch: list[tuple[int, str, str]]) -> None:
+        """Write numbered events: (seq, type, JSON text)."""
+        rows.append(self.runtime.db, *self.key, batch)
+        self.runtime.announce(self.lease.job_id)
 
     def _number(self) -> list[tuple[int, str, str]]:
         """Give what is waiting its numbers, for good; from now on nothing is joined to it."""
         with self._mutex:
-            batch, self._waiting, self._size = self._waiting, [], 0
+            batch, self._waiting = self._waiting, []
         self._unanswered = [(self._seq + i, kind, dumps_lossy(data)) for i, (kind, data) in enumerate(batch, 1)]
         self._seq += len(batch)
         return self._unanswered
@@ -191,15 +198,17 @@ class Run:
     def _add(self, kind: str, data: dict[str, Any]) -> None:
         self.check()
         with self._mutex:
+            if self._truncated:
+                return
             first = self.first_token_at is None and kind == DELTA
             if first:
                 self.first_token_at = time.monotonic()
-            if not (self._waiting and _joined(self._waiting[-1], kind, data)):
-                self._waiting.append((kind, data))
-            self._size += _size(data)
-            too_much = self._size > _MAX_WAITING
-        if too_much:
-            raise Unavailable("the stream cannot be written: Postgres has been away too long")
+            self._bytes_left -= _size(kind, data)
+            if self._bytes_left < 0 or not (self._joined(kind, data) or self._appended(kind, data)):
+                self._truncated = True
+                self._waiting.append((DELTA, {"text": "", "truncated": True}))
+        if self._truncated:
+            log.warning("stream truncated", extra={"action": "stream_truncated"})
         if first:
             try:
                 self.flush()
@@ -208,18 +217,32 @@ class Run:
         else:
             self._on_dirty(self)
 
+    def _joined(self, kind: str, data: dict[str, Any]) -> bool:
+        """Append a delta's text to the waiting one of its sort, when it is the last; say whether it was."""
+        if kind != DELTA or not self._waiting:
+            return False
+        last_kind, last = self._waiting[-1]
+        if last_kind != DELTA or last.keys() != data.keys():
+            return False
+        (name,) = data
+        if len(last[name]) > _LONG_PIECE:
+            return False
+        last[name] += data[name]
+        return True
 
-def _joined(last: tuple[str, dict[str, Any]], kind: str, data: dict[str, Any]) -> bool:
-    """Append a delta's text to the waiting one of its sort, when it is the last; say whether it was."""
-    if kind != DELTA or last[0] != DELTA or last[1].keys() != data.keys():
-        return False
-    for name, text in data.items():
-        last[1][name] += text
-    return True
+    def _appended(self, kind: str, data: dict[str, Any]) -> bool:
+        """Add an event if one more may be added."""
+        if self._events_left == 0:
+            return False
+        self._events_left -= 1
+        self._waiting.append((kind, data))
+        return True
 
 
-def _size(data: dict[str, Any]) -> int:
-    return 32 + sum(len(value) for value in data.values() if isinstance(value, str))
+def _size(kind: str, data: dict[str, Any]) -> int:
+    """Return how many bytes of a stream an event is: of a delta its text, else all of it."""
+    texts = data.values() if kind == DELTA else [dumps_lossy(data)]
+    return sum(len(text) if text.isascii() else len(text.encode(errors="surrogatepass")) for text in texts)
 
 
 _running: ContextVar[Run | None] = ContextVar("llm_mcp_run", default=None)
