@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from .runtime import Runtime
     from .schedules import Definition, Schedules, schedule
     from .store.schedules import Schedule
+    from .surroundings import around
 
     __version__: str
 
@@ -78,6 +79,7 @@ __all__ = [
     "WaitTimeout",
     "__version__",
     "actor",
+    "around",
     "schedule",
 ]
 
@@ -95,6 +97,7 @@ _HOMES = {
     "run": ("Run",),
     "runtime": ("Runtime",),
     "schedules": ("Definition", "Schedule", "Schedules", "schedule"),
+    "surroundings": ("around",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

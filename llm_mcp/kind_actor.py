@@ -37,7 +37,9 @@ from .handle import JobHandle
 from .job import DEFAULT_MAX_ATTEMPTS, Submission
 from .jobs import Jobs
 from .kinds import KINDS, Kind
+from .run import Run
 from .runtime import current
+from .surroundings import surrounded
 
 Work = Callable[..., Any]
 
@@ -103,9 +105,13 @@ class KindActor(dramatiq.Actor[..., Any]):
         return JobHandle(jobs, jobs.submit(submission, conn=conn))
 
     def _perform(self) -> None:
-        run = running.current()
-        value = self.kind.validate(_value(run.lease.payload))
-        run.result = self.work(value, run) if self._takes_run else self.work(value)
+        self.perform(running.current())
+
+    def perform(self, run: Run) -> None:
+        """Make an attempt, in all that surrounds it, and leave its result on the run. Raises what the actor raises."""
+        value = run.payload = self.kind.validate(_value(run.lease.payload))
+        call = functools.partial(self.work, value, run) if self._takes_run else functools.partial(self.work, value)
+        run.result = surrounded(run, call)
         run.check()
 
 

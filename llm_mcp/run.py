@@ -40,6 +40,8 @@ class Run:
         """Monotonic instant of the job's own deadline, s."""
         self.ended = False
         """Whether the work came to an end of its own: `result`, or `exception`, is its outcome."""
+        self.payload: Any = None
+        """What the actor is given, once it fits: an instance of the kind's model, else the JSON value."""
         self.result: Any = None
         """What the actor returned: any JSON value."""
         self.exception: BaseException | None = None
