@@ -187,8 +187,11 @@ class Claimer:
             leases = self._claim(batch, n, free)
         self._unanswered = None
         runs = self._keeper.hold(leases, claimed_at=claimed_at)
-        self._runtime.announce(*(lease.job_id for lease in leases))
         self._waiting.extend(runs)
+        with self._mutex:
+            short = self._pace.short
+        # Of a short one it is told soon enough that it is done.
+        self._runtime.announce(*(lease.job_id for lease in leases if lease.kind not in short))
         return runs
 
     def _claim(self, batch: list[_Result], n: int, free: int) -> list[Lease]:

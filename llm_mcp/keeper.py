@@ -19,8 +19,8 @@ from .errors import LlmMcpError, Unavailable
 from .job import Lease
 from .run import Run
 from .runtime import Runtime
+from .store import health, workers
 from .store import jobs as rows
-from .store import workers
 from .store.listen import JOB_ENDED, JOB_QUEUED
 from .store.pool import Connection, Database
 from .store.session import Session
@@ -77,8 +77,12 @@ class Keeper:
         self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
-        """Report for work and begin to beat. Raises Unavailable without a database."""
+        """Report for work and begin to beat.
+
+        Raises Unavailable without a database, SetupError when a pooler keeps no session for us.
+        """
         try:
+            self.runtime.require_sessions()
             self._report()
         except BaseException:
             self._db.close()
@@ -206,7 +210,10 @@ class Keeper:
         The server ends the session of a process that died at once. Of one whose network was cut it must not think so
         before the process itself has stopped trusting its leases: else a job would run twice at a time.
         """
-        self._life_key = workers.live(self._db, conn, silence_s=self._lease_s * _TRUST)
+        key = workers.live(self._db, conn, silence_s=self._lease_s * _TRUST)
+        self._life_key = key if health.life_held(self._db, key) else None
+        if self._life_key is None:
+            log.warning("the lock of a living worker does not hold: only leases tell", extra={"action": "no_life_lock"})
         self._present_at = 0.0
         self._beat_now.set()
 

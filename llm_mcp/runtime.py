@@ -18,6 +18,7 @@ from .providers.base import Provider
 from .providers.ollama import Ollama
 from .providers.openai import OpenAI
 from .providers.openrouter import OpenRouter
+from .store import health
 from .store.listen import JOB_UPDATE, Listener, Notifier
 from .store.pool import Database
 
@@ -146,6 +147,12 @@ class Runtime:
         with self._mutex:
             self._ollama = (time.monotonic(), url)
         return url
+
+    def require_sessions(self) -> None:
+        """Refuse to work where no session is ours. Raises SetupError saying what to set, Unavailable."""
+        health.require_sessions(
+            self.direct_dsn, "DB_DSN" if self.settings.db_direct_dsn is None else "LLM_MCP_DB_DIRECT_DSN"
+        )
 
     def announce(self, *job_ids: UUID) -> None:
         """Tell watchers that these jobs, or their streams, changed."""

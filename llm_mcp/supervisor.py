@@ -86,6 +86,7 @@ class Supervisor:
             self._say(f"starting {child.name}")
             child.start()
             self._children.keep(child.name, child)
+        runtime.require_sessions()
         self._scheduler = Scheduler(runtime)
         self._scheduler.start()
 

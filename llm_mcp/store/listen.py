@@ -39,9 +39,8 @@ _MAX_PENDING = 10_000
 _RETRY_S = 1.0
 # The commit need not reach the disk: who would miss the notice after a crash polls anyway. Set for this one
 # transaction, because a pooler would hand the session on.
-_SEND = """SELECT pg_notify(channel, payload)
-  FROM set_config('synchronous_commit', 'off', true),
-       json_to_recordset(%s::json) AS n (channel text, payload text)"""
+_SEND = """SELECT pg_notify(n ->> 0, n ->> 1)
+  FROM set_config('synchronous_commit', 'off', true), json_array_elements(%s::json) AS n"""
 
 
 class Waker(Protocol):
@@ -120,8 +119,7 @@ class Notifier:
             if self._conn is None:
                 # Never prepared: the connection may be a pooler's.
                 self._conn = psycopg.connect(conninfo(self._dsn), autocommit=True, prepare_threshold=None)
-            notices = [{"channel": channel, "payload": payload} for channel, payload in batch]
-            self._conn.execute(_SEND, (orjson.dumps(notices).decode(),))
+            self._conn.execute(_SEND, (orjson.dumps(list(batch)).decode(),))
         except psycopg.Error as error:
             log.warning("cannot notify", extra={"action": "notify_failed", "error": type(error).__name__})
             if self._conn is not None:
