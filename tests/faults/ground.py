@@ -195,7 +195,7 @@ class Ground:
         }
         made = Member(
             name,
-            [*through, sys.executable, "-m", "llm_mcp", *words],
+            [*through, sys.executable, "-P", "-m", "llm_mcp", *words]  # -P: the working directory is not on the path,
             {
                 **config.child_environment(config.load(**asked)),
                 "PYTHONPATH": str(ROOT),
@@ -287,8 +287,11 @@ class Ground:
         for client in self._clients:
             client.stop()
 
-    def verdict(self, *, timeout_s: float = _SETTLE_S) -> Evidence:
-        """Heal, wait until every job is finished, and hold what is left against every promise."""
+    def verdict(self, *, timeout_s: float = _SETTLE_S, timeless: bool = False) -> Evidence:
+        """Heal, wait until every job is finished, and hold what is left against every promise.
+
+        `timeless`: the server's clock was set, so that its times cannot be compared.
+        """
         self.heal()
 
         def settled() -> bool:
@@ -301,6 +304,8 @@ class Ground:
         faults += [f"{client.name} has no answer" for client in self._clients if client.is_alive()]
         evidence = gather(self.stage, [*self.asked, *(one for client in self._clients for one in client.asked)], faults)
         found = judge(evidence)
+        if timeless:
+            found.found["stale"] = [text for text in found.found["stale"] if not text.endswith("began before its time")]
         assert found.good, "\n".join([found.line, *(text for texts in found.found.values() for text in texts)])
         assert found.jobs > 0
         return evidence
