@@ -195,7 +195,7 @@ class Ground:
         }
         made = Member(
             name,
-            [*through, sys.executable, "-P", "-m", "llm_mcp", *words]  # -P: the working directory is not on the path,
+            [*through, sys.executable, "-P", "-m", "llm_mcp", *words],  # -P: the working directory is not on the path
             {
                 **config.child_environment(config.load(**asked)),
                 "PYTHONPATH": str(ROOT),
