@@ -1,10 +1,10 @@
 -- Many jobs at once: one INSERT for a batch, and an attempt's row written once, when the attempt ends.
 
 -- An attempt in progress is the job's own row (begun_at, worker_id, lease_token). Its history needs no open row.
-DELETE FROM llm.job_attempts WHERE status = 'running';
+DELETE FROM llm.job_attempts a USING llm.jobs j
+ WHERE j.status = 'running' AND a.job_id = j.id AND a.status = 'running';
 ALTER TABLE llm.job_attempts DROP CONSTRAINT job_attempts_job_id_fkey, DROP COLUMN id;
-DROP INDEX llm.job_attempts_by_job;
-ALTER TABLE llm.job_attempts ADD PRIMARY KEY (job_id, attempt);
+ALTER TABLE llm.job_attempts ADD CONSTRAINT job_attempts_pkey PRIMARY KEY USING INDEX job_attempts_by_job;
 
 -- Workers of the version before still open a row at their claim; it would be in the way of the one that is written at
 -- the end. To be dropped when none is left.
@@ -12,21 +12,17 @@ CREATE FUNCTION llm.no_open_attempt() RETURNS trigger LANGUAGE plpgsql AS $$ BEG
 CREATE TRIGGER no_open_attempt BEFORE INSERT ON llm.job_attempts
     FOR EACH ROW WHEN (NEW.status = 'running') EXECUTE FUNCTION llm.no_open_attempt();
 
+-- Nothing here looks at old rows: claims wait for this lock, but for milliseconds whatever the history.
 ALTER TABLE llm.jobs
     ADD COLUMN blocked      boolean NOT NULL DEFAULT false,   -- waits for other jobs to finish
     ADD COLUMN key_until    timestamptz,                      -- the idempotency key holds until then; NULL: for good
-    ADD COLUMN result_ttl_s double precision CHECK (result_ttl_s > 0),
-    ADD COLUMN result_until timestamptz,                      -- the result is forgotten then; NULL: with the job
+    ADD COLUMN result_ttl_s double precision,                 -- how long the result is kept; NULL: with the job
+    ADD COLUMN result_until timestamptz,                      -- it is forgotten then
     DROP COLUMN request_hash,
     DROP CONSTRAINT jobs_reason_check,
     ADD CONSTRAINT jobs_reason_check CHECK (reason IN (
-        'failed', 'cancelled', 'deadline_exceeded', 'lease_expired', 'crashed', 'dependency_failed'));
+        'failed', 'cancelled', 'deadline_exceeded', 'lease_expired', 'crashed', 'dependency_failed')) NOT VALID;
 
--- What waits for other jobs is no business of a claim.
-DROP INDEX llm.jobs_by_priority, llm.jobs_by_age;
-CREATE INDEX jobs_by_priority ON llm.jobs (priority DESC, queued_at, run_at, kind)
-    WHERE status = 'queued' AND NOT blocked;
-CREATE INDEX jobs_by_age ON llm.jobs (queued_at, run_at, kind) WHERE status = 'queued' AND NOT blocked;
 -- Only jobs that were put off: an idle worker asks when the next of them is due.
 CREATE INDEX jobs_delayed ON llm.jobs (run_at) WHERE status = 'queued' AND NOT blocked AND run_at > queued_at;
 CREATE INDEX jobs_results_until ON llm.jobs (result_until) WHERE result_until IS NOT NULL;
