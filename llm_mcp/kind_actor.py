@@ -85,16 +85,10 @@ class KindActor(dramatiq.Actor[..., Any]):
         `priority`: higher goes first. `max_attempts`: 0 is the kind's own number. `deadline_at`: an aware instant;
         `delay_s`: seconds. Raises InvalidInput naming the field, TooLarge, KeyReused, Unavailable.
         """
-        if payload is None:
-            payload = fields
-        elif fields:
-            if not isinstance(payload, Mapping):
-                raise InvalidInput("only an object can be merged with keyword arguments", field="payload")
-            payload = {**payload, **fields}
         jobs = Jobs(current())
         submission = Submission(
             kind=self.actor_name,
-            payload=payload,
+            payload=merged(payload, fields),
             priority=priority,
             source=source,
             max_attempts=max_attempts,
@@ -139,6 +133,15 @@ def actor(
         return KindActor(work, KINDS.add(definition), takes_run=takes_run)
 
     return decorate
+
+
+def merged(payload: Any, fields: Mapping[str, Any]) -> Any:
+    """Return the payload that a value and keyword arguments make together. Raises InvalidInput."""
+    if payload is None:
+        return fields
+    if fields and not isinstance(payload, Mapping):
+        raise InvalidInput("only an object can be merged with keyword arguments", field="payload")
+    return {**payload, **fields} if fields else payload
 
 
 def _value(payload: str) -> Any:

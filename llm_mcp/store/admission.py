@@ -1,4 +1,4 @@
-"""How many jobs wait, and which keys are taken: what decides whether more are let in."""
+"""What waits, and which keys are taken: what decides whether more jobs are let in, and whether any are left."""
 
 from __future__ import annotations
 
@@ -17,3 +17,9 @@ def named(db: Database, keys: Sequence[str], *, conn: Connection | None = None) 
     """Return how many of these idempotency keys name a job now, as `conn` sees it if given."""
     n: int = db.run("named", {"keys": list(keys)}, conn=conn)[0]["n"]
     return n
+
+
+def waiting(db: Database, kinds: Sequence[str], *, put_off: bool) -> bool:
+    """Return whether jobs of these kinds wait that may be claimed: now, or if `put_off` later."""
+    found: bool = db.run("waiting", {"kinds": list(kinds), "put_off": put_off})[0]["waiting"]
+    return found
