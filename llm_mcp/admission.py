@@ -49,10 +49,16 @@ class Admission:
         """
         if self._most == 0:
             return
-        if self._due(len(new)):
-            self._look(needed=conn is None)
-        if self._counted(len(new)):
-            return
+        n = len(new)
+        with self._mutex:
+            look, before = self._due(n), self._since
+            if not look and self._counted(n):
+                return
+        if look:
+            self._look(before, needed=conn is None)
+            with self._mutex:
+                if self._counted(n):
+                    return
         keys = {one.submission.idempotency_key for one in new}
         if None in keys or rows.named(self._db, [key for key in keys if key], conn=conn) < len(keys):
             raise QueueFull(
@@ -60,18 +66,19 @@ class Admission:
             )
 
     def _due(self, n: int) -> bool:
-        """Whether it is this caller's turn to look; the others go by what is known meanwhile."""
-        with self._mutex:
-            age_s = time.monotonic() - self._looked_at
-            quiet = 2 * self._found < self._most and _FEW * (self._since + n) <= self._most
-            if self._looking or age_s < (_LOOK_ANYWAY_S if quiet else _LOOK_S):
-                return False
-            self._looking = True
-            return True
+        """Whether it is this caller's turn to look; the others go by what is known meanwhile. Under the mutex."""
+        if self._looking:
+            return False
+        quiet = 2 * self._found < self._most and _FEW * (self._since + n) <= self._most
+        self._looking = time.monotonic() - self._looked_at >= (_LOOK_ANYWAY_S if quiet else _LOOK_S)
+        return self._looking
 
-    def _look(self, *, needed: bool) -> None:
-        """Count. `needed`: a database that does not answer is raised; else its owner will hear of it by the write."""
-        before, found = self._since, None
+    def _look(self, before: int, *, needed: bool) -> None:
+        """Count; `before` were let in until now and are forgotten for it.
+
+        `needed`: a database that does not answer is raised; else its owner will hear of it by the write.
+        """
+        found = None
         try:
             found = rows.depth(self._db, most=self._most)
         except LlmMcpError as error:
@@ -87,9 +94,8 @@ class Admission:
                     self._since -= before  # what was let in while we counted may not be in it
 
     def _counted(self, n: int) -> bool:
-        """Count a batch in if there is room for it."""
-        with self._mutex:
-            if self._found + self._since + n > self._most:
-                return False
-            self._since += n
-            return True
+        """Count a batch in if there is room for it. Under the mutex."""
+        if self._found + self._since + n > self._most:
+            return False
+        self._since += n
+        return True

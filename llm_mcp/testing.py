@@ -115,7 +115,6 @@ def inline(
         error = raised
     finally:
         running.enter(None)
-    run.flush()
     result = None if error is not None else orjson.loads(dumps_lossy(run.result))
     return Inline(result=result, events=run.kept, error=error, metrics=run.timings())
 

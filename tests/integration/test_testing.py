@@ -44,6 +44,7 @@ def order(payload: Order, run: Run) -> dict[str, Any]:
     run.progress(0.5, "packing")
     run.text("one ")
     run.text("two")
+    run.text(" three")
     run.thinking("hm")
     run.metrics["packed"] = payload.count
     assert current() is run
@@ -97,12 +98,13 @@ def test_an_actor_alone(nowhere: Runtime) -> None:
     done = inline(order, item="pen", count=2)
     assert done.result == {"bought": ["pen", "pen"]}, "as its reader gets it: JSON"
     assert done.error is None
-    assert done.text == "one two"
+    assert done.text == "one two three"
     assert [(event.seq, event.type, event.data) for event in done.events] == [
         (1, "progress", {"fraction": 0.5, "note": "packing"}),
         (2, "delta", {"text": "one "}),
         (3, "delta", {"text": "two"}),
-        (4, "delta", {"thinking": "hm"}),
+        (4, "delta", {"text": " three"}),
+        (5, "delta", {"thinking": "hm"}),
     ]
     assert done.metrics["packed"] == 2
     assert {"ms", "ttft_ms"} <= set(done.metrics)
