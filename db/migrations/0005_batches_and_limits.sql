@@ -12,13 +12,13 @@ CREATE FUNCTION llm.no_open_attempt() RETURNS trigger LANGUAGE plpgsql AS $$ BEG
 CREATE TRIGGER no_open_attempt BEFORE INSERT ON llm.job_attempts
     FOR EACH ROW WHEN (NEW.status = 'running') EXECUTE FUNCTION llm.no_open_attempt();
 
--- Nothing here looks at old rows: claims wait for this lock, but for milliseconds whatever the history.
+-- Nothing here looks at old rows: claims wait for this lock, but for milliseconds whatever the history. And nothing is
+-- taken away that a submit in progress still names: request_hash goes with a later version.
 ALTER TABLE llm.jobs
     ADD COLUMN blocked      boolean NOT NULL DEFAULT false,   -- waits for other jobs to finish
     ADD COLUMN key_until    timestamptz,                      -- the idempotency key holds until then; NULL: for good
     ADD COLUMN result_ttl_s double precision,                 -- how long the result is kept; NULL: with the job
     ADD COLUMN result_until timestamptz,                      -- it is forgotten then
-    DROP COLUMN request_hash,
     DROP CONSTRAINT jobs_reason_check,
     ADD CONSTRAINT jobs_reason_check CHECK (reason IN (
         'failed', 'cancelled', 'deadline_exceeded', 'lease_expired', 'crashed', 'dependency_failed')) NOT VALID;
@@ -77,8 +77,7 @@ END
 $$;
 
 -- One job; what `llm.submit` and a single submit call.
-DROP FUNCTION llm.add_job(uuid, text, text, integer, text, integer, timestamptz, double precision, text, text);
-CREATE FUNCTION llm.add_job(
+CREATE OR REPLACE FUNCTION llm.add_job(
     id              uuid,
     kind            text,
     payload         text,
