@@ -3,7 +3,7 @@
 | type | data |
 |---|---|
 | `delta` | `{"text": …}` or `{"thinking": …}`: a piece of the answer; all texts of an attempt joined are its answer |
-| | `{"text": "", "truncated": true}`: the stream is over its bounds and ends here; the work goes on, its result is whole |
+| | `{"text": "", "truncated": true}`: the stream is over its bounds and ends here; the result is whole |
 | `progress` | `{"fraction": 0..1, "note": …}` |
 | `usage` | `{"tokens_in": …, "tokens_out": …, …}` |
 | `reset` | `{"attempt": n}`: a new attempt began, forget the text so far (made by the reader, not stored) |
