@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tests.faults.clients import wanted
 from tests.faults.ground import LEASE_S, THREADS, Ground, lost_leases
 from tests.integration.bouncer import Bouncer, needs_pgbouncer
@@ -12,7 +14,7 @@ def test_all_of_it_works_behind_a_pooler(ground: Ground) -> None:
     """Few sessions for many; no statement is looked for where it was not prepared, and a dead worker is found."""
     direct = ground.stage.dsn
     with Bouncer(direct, size=3) as pooler:
-        way = {"db_dsn": pooler.dsn, "db_direct_dsn": direct}
+        way: dict[str, Any] = {"db_dsn": pooler.dsn, "db_direct_dsn": direct}
         web = ground.member("web", "web", http_addr="127.0.0.1:0", **way)
         workers = ground.workers("a", "b", **way, lease_s=15.0)
         web.wait_ready()
