@@ -223,6 +223,13 @@ def test_what_was_put_off_is_left_alone_or_waited_for(here: Runtime, dsn: str) -
     assert sorted(ran) == [1, 1, 2]
 
 
+def test_finished_jobs_come_in_the_order_of_their_ends(here: Runtime) -> None:
+    note.submit(x=1, how="retry", max_attempts=2)
+    note.submit(x=2)
+    assert [job.status for job in drain(until_empty=True)] == ["done", "error"]
+    assert ran == [1, 2, 1]
+
+
 def test_jobs_that_actors_submit_are_run_too(here: Runtime) -> None:
     note.submit(x=1, how="more")
     assert [job.result for job in drain()] == ["1", "2"]
