@@ -18,7 +18,7 @@ from dramatiq.middleware import Middleware, SkipMessage
 from . import backoff, logs
 from . import run as running
 from .claimer import Claimer
-from .errors import InvalidInput, LeaseLost, LlmMcpError, NotFound, ProviderError, SetupError, Unavailable
+from .errors import InvalidInput, LeaseLost, LlmMcpError, NotFound, ProviderError, QueueFull, SetupError, Unavailable
 from .keeper import Keeper
 from .run import Run
 from .store import jobs as rows
@@ -156,6 +156,8 @@ def _retryable(error: BaseException) -> tuple[bool, float | None]:
     """Say whether another try may help, and after how many seconds at the least."""
     if isinstance(error, ProviderError):
         return error.retryable, _UNREACHABLE_S if error.code == "unreachable" else error.retry_after_s
+    if isinstance(error, QueueFull):
+        return True, error.retry_after_s
     return not isinstance(error, InvalidInput | SetupError), None
 
 

@@ -1,7 +1,7 @@
 -- name: depth
 -- How many jobs wait, counted no further than `most`. The order is there for the index: nothing else is read.
 SELECT count(*) AS n FROM (
-    SELECT FROM llm.jobs WHERE status = 'queued' AND NOT blocked ORDER BY queued_at LIMIT %(most)s) AS waiting;
+    SELECT FROM llm.jobs WHERE status = 'queued' ORDER BY queued_at LIMIT %(most)s) AS waiting;
 
 -- name: waiting
 -- Whether jobs of these kinds wait that may be claimed: now, or later if `put_off`.

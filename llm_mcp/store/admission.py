@@ -8,7 +8,7 @@ from .pool import Connection, Database
 
 
 def depth(db: Database, *, most: int) -> int:
-    """Return how many jobs wait, counted up to `most`; those that wait for other jobs are not in it."""
+    """Return how many jobs wait, for a worker or for other jobs, counted up to `most`."""
     n: int = db.run("depth", {"most": most})[0]["n"]
     return n
 

@@ -214,7 +214,7 @@ def test_finished_and_delayed(dsn: str, db: Database, sql: Connection) -> None:
     sql.execute(
         "UPDATE llm.jobs SET status = 'error', reason = 'cancelled', finished_at = now() WHERE id = %s", (done,)
     )
-    assert rows.depth(db, most=9) == 2
+    assert rows.depth(db, most=9) == 3
 
 
 def test_no_cap_looks_at_nothing(dsn: str, db: Database, tmp_path: Path, looks: list[int]) -> None:
