@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import uuid_utils.compat
@@ -29,6 +29,8 @@ _INT4 = 2**31
 _MAX_SOURCE_CHARS = 200
 _MAX_KEY_CHARS = 255
 _FARTHEST = timedelta(days=365 * 100)
+_FARTHEST_S = _FARTHEST.total_seconds()
+_BYTES_PER_CHAR = 4  # at most, in UTF-8
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -138,35 +140,31 @@ class Jobs:
         """
         kind = KINDS.get(submission.kind) or Kind(submission.kind)
         check_name(submission.kind)
-        for name in ("priority", "max_attempts"):
-            value = getattr(submission, name)
-            if isinstance(value, bool) or not isinstance(value, int) or not -_INT4 <= value < _INT4:
-                raise InvalidInput("must be a 32-bit integer", field=name)
-        for name, most in (("source", _MAX_SOURCE_CHARS), ("idempotency_key", _MAX_KEY_CHARS)):
-            text = getattr(submission, name)
-            if text is not None and not (len(text) <= most and text.isprintable()):
-                raise InvalidInput(f"must be at most {most} printable characters", field=name)
-        if submission.idempotency_key == "":
-            raise InvalidInput("must not be empty", field="idempotency_key")
-        if not 0 <= submission.delay_s <= _FARTHEST.total_seconds():
+        _check_int4("priority", submission.priority)
+        _check_int4("max_attempts", submission.max_attempts)
+        _check_text("source", submission.source, _MAX_SOURCE_CHARS)
+        if not 0 <= submission.delay_s <= _FARTHEST_S:
             raise InvalidInput("must be between 0 and a hundred years", field="delay_s")
-        for name in ("unique_s", "result_ttl_s"):
-            seconds = getattr(submission, name)
-            if seconds is not None and not 0 < seconds <= _FARTHEST.total_seconds():
-                raise InvalidInput("must be over 0 and at most a hundred years", field=name)
-        if submission.unique_s is not None and submission.idempotency_key is None:
-            raise InvalidInput("needs an idempotency_key that is to be unique", field="unique_s")
+        if submission.idempotency_key is not None:
+            _check_text("idempotency_key", submission.idempotency_key, _MAX_KEY_CHARS)
+            if submission.idempotency_key == "":
+                raise InvalidInput("must not be empty", field="idempotency_key")
+        if submission.unique_s is not None:
+            _check_span("unique_s", submission.unique_s)
+            if submission.idempotency_key is None:
+                raise InvalidInput("needs an idempotency_key that is to be unique", field="unique_s")
+        if submission.result_ttl_s is not None:
+            _check_span("result_ttl_s", submission.result_ttl_s)
         if submission.deadline_at is not None:
             _check_deadline(submission.deadline_at)
         strictjson.check(submission.payload, root="payload")
         payload = strictjson.dumps(submission.payload)
-        size, limit = len(payload.encode()), self.runtime.settings.max_body_bytes
-        if size > limit:
+        limit = self.runtime.settings.max_body_bytes
+        if len(payload) > limit // _BYTES_PER_CHAR and (size := len(payload.encode())) > limit:
             raise TooLarge(f"{size} bytes; the limit is {limit}", field="payload", code="body_too_large")
         kind.validate(submission.payload)
-        if submission.max_attempts == 0:
-            submission = replace(submission, max_attempts=kind.max_attempts)
-        return rows.New(uuid_utils.compat.uuid7(), submission, payload, kind.queue)
+        max_attempts = submission.max_attempts or kind.max_attempts
+        return rows.New(uuid_utils.compat.uuid7(), submission, payload, kind.queue, max_attempts)
 
     def _write(self, new: list[rows.New], conn: Connection[object] | None) -> list[UUID]:
         if not new:
@@ -176,6 +174,21 @@ class Jobs:
         if conn is None:
             self.runtime.notifier.notify(JOB_QUEUED)
         return job_ids
+
+
+def _check_int4(name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not -_INT4 <= value < _INT4:
+        raise InvalidInput("must be a 32-bit integer", field=name)
+
+
+def _check_text(name: str, text: str, most: int) -> None:
+    if not (len(text) <= most and text.isprintable()):
+        raise InvalidInput(f"must be at most {most} printable characters", field=name)
+
+
+def _check_span(name: str, seconds: float) -> None:
+    if not 0 < seconds <= _FARTHEST_S:
+        raise InvalidInput("must be over 0 and at most a hundred years", field=name)
 
 
 def _check_deadline(deadline_at: datetime) -> None:

@@ -225,7 +225,7 @@ class Schedules:
             timezone=definition.timezone,
             queue=job.queue,
             priority=definition.priority,
-            max_attempts=job.submission.max_attempts,
+            max_attempts=job.max_attempts,
             source=definition.source,
             next_at=cron.next_after(definition.cron, definition.timezone, now),
         )

@@ -34,27 +34,29 @@ CREATE INDEX jobs_results_until ON llm.jobs (result_until) WHERE result_until IS
 CREATE FUNCTION llm.add_jobs(batch json) RETURNS uuid[] LANGUAGE plpgsql AS $$
 DECLARE
     at      timestamptz := clock_timestamp();
-    names   uuid[] := '{}';
-    added   integer;
-    n       integer := json_array_length(batch);
+    names   uuid[];
     asked   record;
     earlier record;
 BEGIN
     -- queued_at a microsecond apart: a batch is run in its order.
-    INSERT INTO llm.jobs (id, kind, payload, priority, source, max_attempts, deadline_at, queued_at, updated_at, run_at,
-                          queue, idempotency_key, key_until, result_ttl_s, blocked)
-    SELECT b.id, b.kind, b.payload, b.priority, b.source, b.max_attempts, b.deadline_at,
-           at + (row_number() OVER () - 1) * interval '1 microsecond', at, at + make_interval(secs => b.delay_s),
-           b.queue, b.key, at + make_interval(secs => b.key_s), b.result_ttl_s, coalesce(b.blocked, false)
-      FROM json_to_recordset(batch) AS b (
-               id uuid, kind text, payload text, priority integer, source text, max_attempts integer,
-               deadline_at timestamptz, delay_s double precision, queue text, key text, key_s double precision,
-               result_ttl_s double precision, blocked boolean)
-    ON CONFLICT DO NOTHING;
-    GET DIAGNOSTICS added = ROW_COUNT;
-    IF added = n THEN
-        RETURN ARRAY(SELECT (one ->> 'id')::uuid FROM json_array_elements(batch) AS one);
+    WITH added AS (
+        INSERT INTO llm.jobs (id, kind, payload, priority, source, max_attempts, deadline_at, queued_at, updated_at, run_at,
+                              queue, idempotency_key, key_until, result_ttl_s, blocked)
+        SELECT b.id, b.kind, b.payload, b.priority, b.source, b.max_attempts, b.deadline_at,
+               at + (row_number() OVER () - 1) * interval '1 microsecond', at, at + make_interval(secs => b.delay_s),
+               b.queue, b.key, at + make_interval(secs => b.key_s), b.result_ttl_s, coalesce(b.blocked, false)
+          FROM json_to_recordset(batch) AS b (
+                   id uuid, kind text, payload text, priority integer, source text, max_attempts integer,
+                   deadline_at timestamptz, delay_s double precision, queue text, key text, key_s double precision,
+                   result_ttl_s double precision, blocked boolean)
+        ON CONFLICT DO NOTHING
+        RETURNING id
+    )
+    SELECT array_agg(id) INTO names FROM added;
+    IF cardinality(names) = json_array_length(batch) THEN
+        RETURN names;  -- as they were inserted: in order
     END IF;
+    names := '{}';
     FOR asked IN SELECT one, (one ->> 'id')::uuid AS id, one ->> 'key' AS key, one ->> 'kind' AS kind,
                         one ->> 'payload' AS payload FROM json_array_elements(batch) AS one LOOP
         SELECT j.id, j.kind, j.payload, j.key_until INTO earlier FROM llm.jobs j

@@ -31,12 +31,13 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class New:
-    """A job to be written: its id, its submission, the payload as JSON text, and its kind's queue."""
+    """A job to be written: its id, its submission, the payload as JSON text, and what its kind says."""
 
     job_id: UUID
     submission: Submission
     payload: str
     queue: str
+    max_attempts: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ def submit(db: Database, new: Sequence[New], *, conn: Connection | None = None) 
             "payload": one.payload,
             "priority": one.submission.priority,
             "source": one.submission.source,
-            "max_attempts": one.submission.max_attempts,
+            "max_attempts": one.max_attempts,
             "deadline_at": one.submission.deadline_at,
             "delay_s": one.submission.delay_s,
             "queue": one.queue,

@@ -49,7 +49,9 @@ def add(
 ) -> UUID:
     """Submit one job; `more` are fields of its submission."""
     submission = Submission(kind=kind, **{"max_attempts": 3, **more})
-    (job_id,) = jobs.submit(db, [jobs.New(uuid_utils.compat.uuid7(), submission, payload, "default")], conn=conn)
+    (job_id,) = jobs.submit(
+        db, [jobs.New(uuid_utils.compat.uuid7(), submission, payload, "default", submission.max_attempts)], conn=conn
+    )
     return job_id
 
 

@@ -142,10 +142,10 @@ def test_a_key_names_its_job_also_when_that_is_finished(db: Database, jobs: Jobs
 def test_a_repeated_statement_writes_one_row(db: Database, sql: Connection) -> None:
     job_id = uuid4()
     for _ in range(3):
-        assert verbs.submit(db, [verbs.New(job_id, Submission(kind="echo"), "{}", "default")]) == [job_id]
+        assert verbs.submit(db, [verbs.New(job_id, Submission(kind="echo"), "{}", "default", 3)]) == [job_id]
     assert count(sql) == 1
     with pytest.raises(KeyReused):
-        verbs.submit(db, [verbs.New(job_id, Submission(kind="echo"), "[]", "default")])
+        verbs.submit(db, [verbs.New(job_id, Submission(kind="echo"), "[]", "default", 3)])
 
 
 def test_twenty_threads_with_one_key_make_one_job(jobs: Jobs, sql: Connection) -> None:
