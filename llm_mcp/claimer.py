@@ -47,11 +47,12 @@ class Wake:
 
     def __init__(self) -> None:
         self._event = threading.Event()
-        self._hinted = False
+        self._hints = 0
+        self._taken = 0
 
     def set(self) -> None:
         """There may be jobs to claim, or a place for one."""
-        self._hinted = True
+        self._hints += 1  # two at once may count as one: it differs from what was taken all the same
         self._event.set()
 
     def nudge(self) -> None:
@@ -65,7 +66,8 @@ class Wake:
     def take(self) -> bool:
         """Forget what woke us and say whether it was a hint of jobs."""
         self._event.clear()
-        hinted, self._hinted = self._hinted, False
+        hints = self._hints
+        hinted, self._taken = hints != self._taken, hints
         return hinted
 
 

@@ -23,29 +23,34 @@ class Pace:
     def __init__(self, threads: int) -> None:
         self._threads = threads
         self._in_a_row: dict[str, int] = {}
+        self._short: set[str] = set()
         self._mean_s = SHORT_S
 
     def ran(self, kind: str, seconds: float) -> None:
         """Note how long an attempt took, s."""
         if seconds > SHORT_S:
             self._in_a_row[kind] = 0
+            self._short.discard(kind)
             return
-        self._in_a_row[kind] = self._in_a_row.get(kind, 0) + 1
+        self._in_a_row[kind] = n = self._in_a_row.get(kind, 0) + 1
+        if n == _PROOF:
+            self._short.add(kind)
         self._mean_s += _WEIGHT * (seconds - self._mean_s)
 
     def stalled(self) -> None:
         """Jobs waited though they should not have: everything has to be measured again."""
         self._in_a_row.clear()
+        self._short.clear()
         self._mean_s = SHORT_S
 
     @property
     def short(self) -> list[str]:
         """The kinds that are measured short."""
-        return [kind for kind, runs in self._in_a_row.items() if runs >= _PROOF]
+        return list(self._short)
 
     @property
     def ahead(self) -> int:
         """How many jobs beyond the free threads may be claimed."""
-        if not self.short:
+        if not self._short:
             return 0
         return min(MOST_AHEAD, int(self._threads * _AHEAD_S / max(self._mean_s, 1e-6)))
