@@ -51,7 +51,8 @@ def test_a_cancel_racing_with_the_end_has_one_winner(ground: Ground, count: int)
 
 
 def test_calls_of_cancelled_and_late_jobs_are_cut_in_time(ground: Ground) -> None:
-    ground.workers("a", "b")
+    """Long before their leases end."""
+    ground.workers("a", "b", lease_s=30.0)
     jobs = ground.jobs()
     late = ground.ask_for(
         THREADS, "faults.call", name="late", s=20.0, deadline_at=datetime.now(UTC) + timedelta(seconds=1.5)
@@ -60,7 +61,7 @@ def test_calls_of_cancelled_and_late_jobs_are_cut_in_time(ground: Ground) -> Non
     until(lambda: len(ground.upstream.calls) == 2 * THREADS)
     began_at = time.monotonic()
     cancel_some(jobs, given_up, random.Random(7))
-    until(lambda: all(call.ended_at < float("inf") for call in ground.upstream.calls), timeout_s=5.0)
+    until(lambda: all(call.ended_at < float("inf") for call in ground.upstream.calls), timeout_s=10.0)
     assert time.monotonic() - began_at < 4.0
     evidence = ground.verdict()
     reasons = {row["key"]: row["reason"] for row in evidence.jobs.values()}

@@ -64,9 +64,9 @@ def cut_now_and_then(
     ground: Ground, cut: Callable[[], None], restore: Callable[[], None], cuts_s: Sequence[float]
 ) -> None:
     """Have calls made by a leader that nobody cuts off and by another worker, and that one cut off for so long, s."""
-    client = ground.client("client", lambda key: wanted(key, "faults.call", s=CALL_S), every_s=1.0)
+    client = ground.client("client", lambda key: wanted(key, "faults.call", s=CALL_S), every_s=0.6)
     for cut_s in cuts_s:
-        ground.spend(2.0)
+        ground.spend(2.5)
         cut()
         ground.spend(cut_s)
         restore()
@@ -83,7 +83,7 @@ def test_a_worker_behind_a_cut_line_lets_go_before_another_begins(
     far: Ground, network: Network, liveness: bool, fault: str, cuts_s: Sequence[float]
 ) -> None:
     """Silently, and by a wall that answers for everybody: no call of one job is open twice at a time."""
-    far.workers("leader", liveness=liveness)
+    far.workers("leader", liveness=liveness, worker_threads=3 * THREADS)  # room for all that is taken over
     far.workers("far", liveness=liveness, db_dsn=far_dsn(far), through=network.through)
     cut_now_and_then(far, network.cut if fault == "cut" else network.reset, network.restore, cuts_s)
     assert far.upstream.repeated() > 0
@@ -109,7 +109,7 @@ def test_a_worker_on_a_broken_wire_lets_go_before_another_begins(
 ) -> None:
     """As above without a network of its own: the server's end of a held wire stays open, that of a cut one closes."""
     wire = ground.wire()
-    ground.workers("leader", lease_s=lease_s)
+    ground.workers("leader", lease_s=lease_s, worker_threads=3 * THREADS)
     ground.workers("cut_off", lease_s=lease_s, db_dsn=wire.dsn)
     cut_now_and_then(ground, wire.cut if fault == "cut" else wire.hold, wire.restore, cuts_s)
     assert ground.upstream.repeated() > 0
