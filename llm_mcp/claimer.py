@@ -228,9 +228,10 @@ class Claimer:
             self._look_at = 0.0  # there is more, if only further up
         elif turn.wait_s is not None:
             self._look_at = min(self._look_at, now + turn.wait_s)
-        if turn.found > len(turn.leases):
-            # Others passed by what we looked at and left.
+        if turn.left:
             self._mixed_until = now + _PATIENCE_S
+        if turn.left or turn.freed:
+            # Others passed by what we looked at and left, or found no room for it.
             self._runtime.notifier.notify(JOB_QUEUED)
         self._drop(batch, all_taken=turn.finished == len(batch))
         return turn.leases

@@ -115,39 +115,49 @@ CREATE TABLE llm.paused_queues (
     paused_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 
--- How many jobs may be leased now of each limited kind among these, and when to ask again if none (seconds).
--- The rows stay locked until the claim commits: two claims of one kind cannot count the same room. A kind that another
--- claim is at has no room for a moment. Every look in here sees what was committed until then.
+-- When the next job of a rate would begin if they came evenly, as of now: never in the past, and never farther off than
+-- its bursts can have pushed it (then the server's clock was set back).
+CREATE FUNCTION llm.rate_from(next_at timestamptz, burst integer, step_s double precision) RETURNS timestamptz
+LANGUAGE sql AS $$
+    SELECT CASE WHEN next_at > clock_timestamp() + make_interval(secs => 2 * burst * step_s + 1) THEN clock_timestamp()
+                ELSE greatest(next_at, clock_timestamp()) END
+$$;
+
+-- How many jobs may be leased now of each limited kind among these, and in how many seconds one more may (NULL: once
+-- one of them ends). Each kind stays locked until the claim commits: two claims cannot count the same room. A kind that
+-- another claim is at has no room for a moment. The lock writes nothing, so a look that finds no job is none to be
+-- committed to disk. Every statement in here sees what was committed by then: the figures are newer than the locks.
 CREATE FUNCTION llm.room(kinds text[]) RETURNS TABLE (kind text, free integer, wait_s double precision)
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
-    l       record;
+    one     text;
     locked  text[] := '{}';
-    late_s  double precision;
-    step_s  double precision;
+    counted text[];
 BEGIN
-    FOR l IN SELECT * FROM llm.limits a WHERE a.kind = ANY(kinds) ORDER BY a.kind FOR NO KEY UPDATE SKIP LOCKED LOOP
-        locked := locked || l.kind;
-        kind := l.kind; free := NULL; wait_s := NULL;
-        IF l.max_running IS NOT NULL THEN
-            SELECT greatest(0, l.max_running - count(*)) INTO free
-              FROM llm.jobs j WHERE j.status = 'running' AND j.kind = l.kind;
-        END IF;
-        IF l.rate IS NOT NULL THEN
-            -- The generic cell rate algorithm: next_at runs ahead of now by what was begun too early.
-            step_s := l.per_s / l.rate;
-            late_s := greatest(0, extract(epoch FROM greatest(l.next_at, '2000-01-01') - clock_timestamp()));
-            free := least(free, floor(l.burst - late_s / step_s)::integer);
-            IF free <= 0 THEN
-                wait_s := greatest(0.001, late_s - (l.burst - 1) * step_s);
-            END IF;
-        END IF;
-        IF free IS NOT NULL THEN
+    FOR one IN SELECT a.kind FROM llm.limits a WHERE a.kind = ANY(kinds) ORDER BY a.kind LOOP
+        IF pg_try_advisory_xact_lock(hashtext('llm.limits'), hashtext(one)) THEN
+            locked := locked || one;
+        ELSE
+            kind := one; free := 0; wait_s := 0.003 + 0.004 * random();
             RETURN NEXT;
         END IF;
     END LOOP;
-    RETURN QUERY SELECT a.kind, 0, 0.005::double precision FROM llm.limits a
-                  WHERE a.kind = ANY(kinds) AND a.kind <> ALL(locked);
+    counted := ARRAY(SELECT a.kind FROM llm.limits a WHERE a.kind = ANY(locked) AND a.max_running IS NOT NULL);
+    -- Rates are the generic cell rate algorithm: late_s is how far next_at runs ahead of now, by what was begun early.
+    RETURN QUERY
+    SELECT l.kind, least(l.places, l.tokens)::integer,
+           CASE WHEN l.tokens <= coalesce(l.places, l.tokens)
+                THEN greatest(0.001, l.late_s + (l.tokens - l.burst + 1) * l.step_s) END
+      FROM (SELECT m.*, CASE WHEN m.max_running IS NOT NULL THEN greatest(0, m.max_running - coalesce(r.n, 0)) END AS places,
+                   CASE WHEN m.rate IS NOT NULL THEN greatest(0, floor(m.burst - m.late_s / m.step_s)) END AS tokens
+              FROM (SELECT a.*, a.per_s / a.rate AS step_s, greatest(0, extract(
+                               epoch FROM llm.rate_from(a.next_at, a.burst, a.per_s / a.rate) - clock_timestamp()
+                           )::float8) AS late_s
+                      FROM llm.limits a WHERE a.kind = ANY(locked)) AS m
+              LEFT JOIN (SELECT j.kind, count(*) AS n FROM llm.jobs j
+                          WHERE j.status = 'running' AND j.kind = ANY(counted) AND cardinality(counted) > 0
+                          GROUP BY j.kind) AS r USING (kind)) AS l
+     WHERE l.max_running IS NOT NULL OR l.rate IS NOT NULL;
 END
 $$;

@@ -20,7 +20,7 @@ WITH held AS MATERIALIZED (
            lease_token = NULL, lease_until = NULL, claim_id = NULL,
            finished_at = clock_timestamp(), updated_at = clock_timestamp()
       FROM held h WHERE j.id = h.id
-    RETURNING j.id, h.token, h.metrics, j.attempts, j.begun_at, j.worker_id
+    RETURNING j.id, j.kind, h.token, h.metrics, j.attempts, j.begun_at, j.worker_id
 ), closed AS (
     INSERT INTO llm.job_attempts (job_id, attempt, lease_token, worker_id, status, metrics, started_at, finished_at)
     SELECT id, attempts, token, worker_id, 'done', metrics, begun_at, clock_timestamp() FROM finished
@@ -68,7 +68,7 @@ WITH held AS MATERIALIZED (
     RETURNING j.*
 ), spent AS (
     UPDATE llm.limits l
-       SET next_at = greatest(l.next_at, clock_timestamp()) + t.n * make_interval(secs => l.per_s / l.rate)
+       SET next_at = llm.rate_from(l.next_at, l.burst, l.per_s / l.rate) + t.n * make_interval(secs => l.per_s / l.rate)
       FROM (SELECT kind, count(*) AS n FROM taken GROUP BY kind) t WHERE l.kind = t.kind AND l.rate IS NOT NULL
 )
 SELECT j.id, j.lease_token, j.kind, j.payload, j.attempts, j.max_attempts, j.attempts - j.releases AS tries,
@@ -76,12 +76,17 @@ SELECT j.id, j.lease_token, j.kind, j.payload, j.attempts, j.max_attempts, j.att
        CASE WHEN c.place IS NOT DISTINCT FROM (SELECT min(place) FROM chosen) THEN json_build_object(
            'finished', (SELECT count(*) FROM finished),
            'found', (SELECT count(*) FROM ranked),
+           'left', (SELECT count(*) FROM ranked r LEFT JOIN room USING (kind)
+                     WHERE room.free IS NULL OR r.nth_of_kind <= room.free) - (SELECT count(*) FROM chosen),
+           'freed', EXISTS (SELECT FROM finished JOIN room USING (kind) WHERE free > (
+               SELECT count(*) FROM taken t WHERE t.kind = room.kind) OR (free = 0 AND wait_s IS NOT NULL)),
            'last_aged', (SELECT max(queued_at) FROM aged),
            'last_fresh', (SELECT max(queued_at) FROM fresh),
            'highest', (SELECT max(priority) FROM fresh),
            'lowest', (SELECT min(priority) FROM fresh),
            'wait_s', CASE WHEN (SELECT count(*) FROM chosen) < %(n)s THEN least(
-               (SELECT min(wait_s) FROM room WHERE free <= 0),
+               (SELECT min(wait_s) FROM room
+                 WHERE free <= 0 OR EXISTS (SELECT FROM ranked r WHERE r.kind = room.kind AND r.nth_of_kind > free)),
                (SELECT extract(epoch FROM min(run_at) - clock_timestamp()) FROM llm.jobs
                  WHERE status = 'queued' AND NOT blocked AND run_at > queued_at AND run_at > statement_timestamp()
                    AND kind = ANY(%(kinds)s))) END) END AS told

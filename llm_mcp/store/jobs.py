@@ -72,6 +72,10 @@ class Turn:
     finished: int
     found: int
     """Jobs that were looked at and locked: those beyond the leases were left alone."""
+    left: int
+    """How many of those left alone another worker might take: its threads are free, ours are not."""
+    freed: bool
+    """Whether a place of a limited kind became free and stays so, though more jobs may wait than we looked at."""
     place: Place | None
     """Where the next turn may go on; None: only the head will do."""
     wait_s: float | None
@@ -144,7 +148,16 @@ def turn(
     rows = db.run_tuples("turn", params, repeatable=repeatable)
     told = rows[0][-1]
     leases = [Lease(*row[:-1]) for row in rows if row[0] is not None]
-    return Turn(leases, told["finished"], told["found"], _place(told) if told["found"] == n else None, told["wait_s"])
+    more = told["found"] == n
+    return Turn(
+        leases=leases,
+        finished=told["finished"],
+        found=told["found"],
+        left=told["left"],
+        freed=told["freed"] and more,
+        place=_place(told) if more else None,
+        wait_s=told["wait_s"],
+    )
 
 
 def claim(
