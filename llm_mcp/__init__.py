@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from .job import Attempt, Job, Reason, Status, Submission
     from .jobs import Jobs
     from .kind_actor import KindActor, actor
+    from .limits import Limit, Limits, Queue, Queues
     from .run import Run
     from .runtime import Runtime
     from .schedules import Definition, Schedules, schedule
@@ -61,10 +62,14 @@ __all__ = [
     "KeyReused",
     "KindActor",
     "LeaseLost",
+    "Limit",
+    "Limits",
     "LlmMcpError",
     "NotFound",
     "ProviderError",
+    "Queue",
     "QueueFull",
+    "Queues",
     "Reason",
     "Run",
     "Runtime",
@@ -94,6 +99,7 @@ _HOMES = {
     "handle": ("JobHandle",),
     "job": ("Attempt", "Job", "Reason", "Status", "Submission"),
     "jobs": ("Jobs",),
+    "limits": ("Limit", "Limits", "Queue", "Queues"),
     "run": ("Run",),
     "runtime": ("Runtime",),
     "schedules": ("Definition", "Schedule", "Schedules", "schedule"),

@@ -37,6 +37,7 @@ from .handle import JobHandle
 from .job import DEFAULT_MAX_ATTEMPTS, Submission
 from .jobs import Jobs
 from .kinds import KINDS, Kind
+from .limits import declared_limit
 from .run import Run
 from .runtime import current
 from .surroundings import surrounded
@@ -115,6 +116,8 @@ def actor(
     payload: type[BaseModel] | None = None,
     queue: str = "default",
     max_attempts: int = DEFAULT_MAX_ATTEMPTS,
+    max_running: int | None = None,
+    rate: str | None = None,
 ) -> Callable[[Work], KindActor]:
     """Make a function the actor of a kind.
 
@@ -122,9 +125,16 @@ def actor(
     or the value) and, when it takes a second parameter, the Run it streams and reports through; it returns the result,
     any JSON value. What it raises fails the attempt: it is tried again, up to `max_attempts` times, unless the error
     says that this cannot help. `queue` is a name rows carry for those who sort them; any worker takes any queue.
-    Raises SetupError when the kind has another definition or an actor already, or the function cannot be one.
+    `max_running`, jobs at once, and `rate`, such as `10/m`, hold for all workers together; a worker's start writes them
+    where the kind has no limit yet, and what an operator wrote stands.
+    Raises SetupError when the kind has another definition or an actor already, the function cannot be one, or a limit
+    makes no sense.
     """
-    definition = Kind(kind, payload, queue, max_attempts)
+    definition = Kind(kind, payload, queue, max_attempts, max_running, rate)
+    try:
+        declared_limit(kind, max_running, rate)
+    except InvalidInput as error:
+        raise SetupError(f"kind {kind!r}: {error.field} {error}") from None
 
     def decorate(work: Work) -> KindActor:
         if kind in broker.actors:

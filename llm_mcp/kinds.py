@@ -29,6 +29,10 @@ class Kind:
     payload: type[BaseModel] | None = None
     queue: str = "default"
     max_attempts: int = DEFAULT_MAX_ATTEMPTS
+    max_running: int | None = None
+    """Jobs at once, everywhere together, where no operator said otherwise; None: any number."""
+    rate: str | None = None
+    """How many may begin in which time, such as `10/m`; the same."""
 
     def validate(self, payload: Any) -> Any:
         """Return the payload as its model sees it (the value itself without a model).

@@ -17,6 +17,7 @@ from .config import Settings
 from .errors import LlmMcpError
 from .keeper import Keeper, new_worker_id
 from .kinds import load_modules
+from .limits import Limits
 from .middleware import Roll
 from .runtime import Runtime
 from .scheduler import Scheduler
@@ -59,6 +60,7 @@ class Worker:
     def start(self) -> None:
         """Report for work, then claim. Raises Unavailable or SetupError when that cannot be done."""
         Schedules(self.runtime).declare()
+        Limits(self.runtime).declare()
         self.keeper.start()
         self.broker.keeper = self.keeper
         self._scheduler.start()
