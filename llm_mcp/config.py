@@ -126,6 +126,8 @@ class Settings(BaseSettings):
     """Comma-separated host names that requests and browsers may call us by, besides loopback's own."""
     max_streams: int = Field(1000, ge=1, le=20000, validation_alias=_env("LLM_MCP_MAX_STREAMS"))
     """Open streams a web process carries; more are told 503."""
+    result_ttl_s: float | None = Field(None, gt=0, le=100 * 365 * 86400, validation_alias=_env("LLM_MCP_RESULT_TTL_S"))
+    """How long a result is kept unless its submission says (not of plain SQL and schedules), s; unset: with the job."""
     event_retention_days: int = Field(7, ge=1, le=3650, validation_alias=_env("LLM_MCP_EVENT_RETENTION_DAYS"))
     """Days the events of a stream are kept."""
     job_retention_days: int = Field(7, ge=1, le=3650, validation_alias=_env("JOB_CLEANUP_RETENTION_DAYS"))

@@ -11,9 +11,10 @@
         │        error ◄────────────────┼──┼──────────────────┘
         │                               │  │
         └───────────────────────────────┴──┘
-           fail (tries left), lease expired (tries left), release
+           fail (tries left), lease expired (tries left), release, requeue
 
-`done` and `error` are final. `reason` says which error it was.
+`done` and `error` are final, but that an operator may have an error tried anew (retry). `reason` says which error it
+was.
 """
 
 from __future__ import annotations

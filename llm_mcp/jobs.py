@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -16,7 +16,7 @@ from . import (
 )
 from .errors import Conflict, InvalidInput, TooLarge
 from .events import Cursor, Event
-from .job import Attempt, Job, Status, Submission
+from .job import Attempt, Job, Reason, Status, Submission
 from .kinds import KINDS, Kind, check_name
 from .runtime import Runtime
 from .store import jobs as rows
@@ -31,6 +31,7 @@ _MAX_KEY_CHARS = 255
 _FARTHEST = timedelta(days=365 * 100)
 _FARTHEST_S = _FARTHEST.total_seconds()
 _BYTES_PER_CHAR = 4  # at most, in UTF-8
+_BATCH = 1000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -98,6 +99,59 @@ class Jobs:
         self.runtime.announce(job_id)
         return self.get(job_id)
 
+    def retry(self, job_ids: Sequence[UUID]) -> list[UUID]:
+        """Queue jobs that ended in error again, with fresh tries, and return the ids of those that were.
+
+        A job in another status stays as it is, and so does one that ended because a job it waited for did. The streams
+        and attempts there are stay; a deadline that passed is lifted. To whoever watched them, they had ended.
+        """
+        return self._queued_again(rows.retry(self.runtime.db, n=len(job_ids), job_ids=job_ids))
+
+    def retry_errors(
+        self, *, reason: Reason | None = None, kind: str | None = None, limit: int | None = None
+    ) -> Iterator[int]:
+        """Queue all jobs again that ended in error until now, as `retry` does; yields how many, a batch at a time.
+
+        `reason`, `kind`: only these; `limit`: so many at the most, the oldest first. What fails again meanwhile is not
+        taken a second time.
+        """
+        until = rows.now(self.runtime.db)
+        left = 2**62 if limit is None else limit
+        while left > 0:
+            n = min(left, _BATCH)
+            queued = self._queued_again(rows.retry(self.runtime.db, n=n, reason=reason, kind=kind, until=until))
+            left -= len(queued)
+            if queued:
+                yield len(queued)
+            if len(queued) < n:
+                return
+
+    def requeue(self, job_ids: Sequence[UUID]) -> list[UUID]:
+        """Take running jobs from their workers, queue them again, and return the ids of those that were running.
+
+        The tries do not count. The running call is cut at its socket; until that is done another worker may have begun.
+        """
+        taken = rows.requeue(self.runtime.db, job_ids)
+        for job_id in taken:
+            self.runtime.notifier.notify(JOB_ENDED, str(job_id))
+        return self._queued_again(taken)
+
+    def prunable(self, *, days: int, status: Status | None = None) -> int:
+        """Return how many jobs `prune` would delete. Raises InvalidInput naming the field."""
+        _check_pruned(days, status)
+        return rows.prunable(self.runtime.db, days=days, status=status)
+
+    def prune(self, *, days: int, status: Status | None = None) -> Iterator[int]:
+        """Delete jobs that finished over `days` days ago; yields how many, a batch at a time.
+
+        `status`: only those that are `done`, or in `error`. Raises InvalidInput naming the field.
+        """
+        _check_pruned(days, status)
+        while n := rows.prune_some(self.runtime.db, days=days, status=status, n=_BATCH):
+            yield n
+            if n < _BATCH:
+                return
+
     def wait(self, job_id: UUID, *, timeout_s: float | None = None, patience_s: float = PATIENCE_S) -> Job:
         """Return the job once it is finished.
 
@@ -164,7 +218,21 @@ class Jobs:
             raise TooLarge(f"{size} bytes; the limit is {limit}", field="payload", code="body_too_large")
         kind.validate(submission.payload)
         max_attempts = submission.max_attempts or kind.max_attempts
-        return rows.New(uuid_utils.compat.uuid7(), submission, payload, kind.queue, max_attempts)
+        return rows.New(
+            uuid_utils.compat.uuid7(),
+            submission,
+            payload,
+            kind.queue,
+            max_attempts,
+            self.runtime.settings.result_ttl_s,
+        )
+
+    def _queued_again(self, job_ids: list[UUID]) -> list[UUID]:
+        """Tell the workers, and who watches these jobs."""
+        if job_ids:
+            self.runtime.notifier.notify(JOB_QUEUED)
+            self.runtime.announce(*job_ids)
+        return job_ids
 
     def _write(self, new: list[rows.New], conn: Connection[object] | None) -> list[UUID]:
         if not new:
@@ -174,6 +242,13 @@ class Jobs:
         if conn is None:
             self.runtime.notifier.notify(JOB_QUEUED)
         return job_ids
+
+
+def _check_pruned(days: int, status: Status | None) -> None:
+    if not 0 <= days <= _FARTHEST.days:
+        raise InvalidInput("must be 0 to a hundred years", field="days")
+    if status is not None and not status.final:
+        raise InvalidInput("must be done or error", field="status")
 
 
 def _check_int4(name: str, value: Any) -> None:

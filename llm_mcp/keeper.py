@@ -143,6 +143,8 @@ class Keeper:
                 self._idle.notify_all()
         if runs:
             self._on_free()
+            if self.draining:  # we take no more, but a limited kind may have a place for others
+                self.runtime.notifier.notify(JOB_QUEUED)
 
     def wait_idle(self, timeout_s: float) -> bool:
         """Wait until no run is held, `timeout_s` seconds at most; say whether that is so."""

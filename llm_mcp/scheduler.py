@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator
 
 from .errors import LlmMcpError
-from .job import Status
 from .runtime import Runtime
 from .schedules import Schedules
 from .store import events, jobs, workers
@@ -30,6 +29,7 @@ _BREATH_S = 0.05
 _AHEAD_DAYS = 7
 _BATCHES = 10
 _PRUNE = 2000
+_RESULTS = 500
 
 
 class Scheduler:
@@ -68,7 +68,7 @@ class Scheduler:
                     extra={"action": "job_reaped", "job_id": str(ended.job_id), "status": ended.status.value},
                 )
                 self._runtime.announce(ended.job_id)
-            if any(ended.status is Status.QUEUED for ended in reaped):
+            if reaped:  # to be claimed again, or a limited kind has a place
                 notifier.notify(JOB_QUEUED)
         for expired in self._batches(jobs.expire):
             for ended in expired:
@@ -87,6 +87,10 @@ class Scheduler:
     def prune(self) -> bool:
         """Delete one batch of jobs that finished long ago and say whether there may be more."""
         return jobs.prune(self._runtime.db, days=self._runtime.settings.job_retention_days, n=_PRUNE) == _PRUNE
+
+    def expire_results(self) -> bool:
+        """Forget one batch of results whose time is over and say whether there may be more. They are hidden by then."""
+        return jobs.expire_results(self._runtime.db, n=_RESULTS) == _RESULTS
 
     def _run(self) -> None:
         leadership = Leadership(self._runtime.direct_dsn, self._runtime.db.schema)
@@ -108,6 +112,9 @@ class Scheduler:
     def _turn(self) -> None:
         self.sweep()
         Schedules(self._runtime).fire()
+        for _ in range(_BATCHES):
+            if not self.expire_results():
+                break
         now = time.monotonic()
         due = now >= self._trim_at
         if due or self._more:

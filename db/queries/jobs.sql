@@ -287,3 +287,73 @@ WITH queued AS MATERIALIZED (
 SELECT kind, waiting FROM queued q
  WHERE NOT EXISTS (SELECT FROM llm.live_workers w WHERE w.kinds = '{}' OR q.kind = ANY(w.kinds))
  ORDER BY waiting DESC, kind LIMIT 20;
+
+-- name: retry
+-- Queue jobs that ended in error again, with fresh tries; those of the ids given, or of this reason and kind (NULL: any)
+-- that ended by `until`. Their attempts and events stay. A deadline that passed is lifted, for it would end them at once;
+-- queued_at is new, else old ones would all go before whatever waits now. What waited for a job that failed is left out.
+WITH wanted AS MATERIALIZED (
+    SELECT id FROM llm.jobs
+     WHERE status = 'error' AND reason <> 'dependency_failed'
+       AND (%(job_ids)s::uuid[] IS NULL OR id = ANY(%(job_ids)s::uuid[]))
+       AND (%(reason)s::text IS NULL OR reason = %(reason)s::text)
+       AND (%(kind)s::text IS NULL OR kind = %(kind)s::text)
+       AND (%(until)s::timestamptz IS NULL OR finished_at <= %(until)s::timestamptz)
+     ORDER BY id LIMIT %(n)s FOR UPDATE SKIP LOCKED
+)
+UPDATE llm.jobs j
+   SET status = 'queued', reason = NULL, error = NULL, finished_at = NULL, releases = j.attempts, crashes = 0,
+       queued_at = clock_timestamp(), run_at = clock_timestamp(), updated_at = clock_timestamp(),
+       deadline_at = CASE WHEN j.deadline_at > clock_timestamp() THEN j.deadline_at END
+  FROM wanted w WHERE j.id = w.id
+RETURNING j.id;
+
+-- name: requeue
+-- Take running jobs from their workers and queue them again; the tries do not count. Rows are locked in one order,
+-- whoever asks.
+WITH held AS MATERIALIZED (
+    SELECT id, lease_token AS token, worker_id AS worker FROM llm.jobs
+     WHERE id = ANY(%(job_ids)s::uuid[]) AND status = 'running' ORDER BY id FOR UPDATE
+), freed AS (
+    UPDATE llm.jobs j
+       SET status = 'queued', releases = releases + 1, run_at = clock_timestamp(), updated_at = clock_timestamp(),
+           lease_token = NULL, lease_until = NULL, worker_id = NULL, claim_id = NULL
+      FROM held h WHERE j.id = h.id
+    RETURNING j.id, h.token, h.worker, j.attempts, j.begun_at
+), closed AS (
+    INSERT INTO llm.job_attempts (job_id, attempt, lease_token, worker_id, status, reason, error, metrics,
+                                  started_at, finished_at)
+    SELECT id, attempts, token, worker, 'error', 'released', 'taken back by an operator', '{}', begun_at,
+           clock_timestamp()
+      FROM freed
+)
+SELECT id FROM freed;
+
+-- name: prune_some
+-- As `prune`, of one status or of both (NULL).
+WITH old AS MATERIALIZED (
+    SELECT id FROM llm.jobs
+     WHERE finished_at IS NOT NULL AND finished_at < statement_timestamp() - make_interval(days => %(days)s)
+       AND (%(status)s::text IS NULL OR status = %(status)s::text)
+     ORDER BY finished_at LIMIT %(n)s FOR UPDATE SKIP LOCKED
+), told AS (
+    DELETE FROM llm.job_attempts WHERE job_id = ANY (ARRAY(SELECT id FROM old))
+)
+DELETE FROM llm.jobs WHERE id = ANY (ARRAY(SELECT id FROM old)) RETURNING id;
+
+-- name: prunable
+-- How many jobs `prune_some` would delete.
+SELECT count(*) AS n FROM llm.jobs
+ WHERE finished_at IS NOT NULL AND finished_at < statement_timestamp() - make_interval(days => %(days)s)
+   AND (%(status)s::text IS NULL OR status = %(status)s::text);
+
+-- name: expire_results
+-- Forget a batch of results whose time is over. A job that is done has a result, if only null: without one, it expired.
+WITH old AS MATERIALIZED (
+    SELECT id FROM llm.jobs
+     WHERE result_until IS NOT NULL AND result_until <= statement_timestamp()
+     ORDER BY result_until LIMIT %(n)s FOR UPDATE SKIP LOCKED
+)
+UPDATE llm.jobs j SET result = NULL, result_until = NULL
+ WHERE j.id = ANY (ARRAY(SELECT id FROM old))
+RETURNING j.id;

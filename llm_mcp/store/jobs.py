@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -38,6 +39,8 @@ class New:
     payload: str
     queue: str
     max_attempts: int
+    result_ttl_s: float | None = None
+    """How long the result is kept when the submission does not say it, s; None: with the job."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +104,7 @@ def submit(db: Database, new: Sequence[New], *, conn: Connection | None = None) 
             "queue": one.queue,
             "key": one.submission.idempotency_key,
             "key_s": one.submission.unique_s,
-            "result_ttl_s": one.submission.result_ttl_s,
+            "result_ttl_s": one.result_ttl_s if one.submission.result_ttl_s is None else one.submission.result_ttl_s,
         }
         for one in new
     ]
@@ -253,6 +256,60 @@ def expire(db: Database) -> list[Ended]:
 def prune(db: Database, *, days: int, n: int = 1000) -> int:
     """Delete up to `n` jobs that finished over `days` days ago and return how many went."""
     return len(db.run("prune", {"days": days, "n": n}))
+
+
+def now(db: Database) -> datetime:
+    """Return the database's time."""
+    moment: datetime = db.run("clock")[0]["now"]
+    return moment
+
+
+def retry(
+    db: Database,
+    *,
+    n: int,
+    job_ids: Sequence[UUID] | None = None,
+    reason: Reason | None = None,
+    kind: str | None = None,
+    until: datetime | None = None,
+) -> list[UUID]:
+    """Queue up to `n` jobs that ended in error again, with fresh tries, and return their ids.
+
+    None: whichever. `until`: only those that ended by then. Saying it twice is fine: what is queued already stays so.
+    """
+    params = {
+        "job_ids": None if job_ids is None else list(job_ids),
+        "reason": reason and reason.value,
+        "kind": kind,
+        "until": until,
+        "n": n,
+    }
+    # Planned for its values: ids are looked up one by one, all else by the index of errors.
+    return [row["id"] for row in db.run("retry", params, prepare=False)]
+
+
+def requeue(db: Database, job_ids: Sequence[UUID]) -> list[UUID]:
+    """Take running jobs from their workers, queue them again, and return the ids of those that were running.
+
+    The tries do not count, and what the workers write from now on is refused.
+    """
+    return [row["id"] for row in db.run("requeue", {"job_ids": list(job_ids)})]
+
+
+def prune_some(db: Database, *, days: int, status: Status | None, n: int) -> int:
+    """As `prune`, of one status (None: of both)."""
+    return len(db.run("prune_some", {"days": days, "status": status and status.value, "n": n}))
+
+
+def prunable(db: Database, *, days: int, status: Status | None) -> int:
+    """Return how many jobs `prune_some` would delete."""
+    n: int = db.run("prunable", {"days": days, "status": status and status.value})[0]["n"]
+    return n
+
+
+def expire_results(db: Database, *, n: int) -> int:
+    """Forget up to `n` results whose time is over and return how many went."""
+    return len(db.run("expire_results", {"n": n}))
 
 
 def status(db: Database, job_id: UUID) -> Status:

@@ -132,7 +132,11 @@ VALUES: dict[str, dict[str, Any]] = {
     "remove_schedule": {"name": "s7"},
     "schedule": {"name": "s7"},
     "schedules": {},
-}
+    "retry": {"job_ids": [_ID], "reason": "failed", "kind": "echo", "until": _AT, "n": 1000},
+    "requeue": {"job_ids": [_ID]},
+    "prune_some": {"days": 7, "status": "error", "n": 1000},
+    "prunable": {"days": 7, "status": "error"},
+    "expire_results": {"n": 500},
     "put_limit": {
         "kind": "echo",
         "max_running": 2,
@@ -280,6 +284,9 @@ def in_order(name: str) -> dict[str, Any]:
         ("append", {"jobs_pkey"}),
         ("depth", {"jobs_by_age"}),
         ("named", {"jobs_by_key"}),
+        ("requeue", {"jobs_pkey", "jobs_running"}),
+        ("prune_some", {"jobs_finished", "jobs_pkey", "job_attempts_pkey"}),
+        ("expire_results", {"jobs_results_until", "jobs_pkey"}),
         ("job", {"jobs_pkey"}),
         ("due_schedules", {"schedules_due"}),
         ("run_schedule", {"schedules_pkey"}),
