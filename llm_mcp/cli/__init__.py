@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from . import diagnose, jobs, run, schedules, serve
+from . import diagnose, jobs, limits, queues, run, schedules, serve
 
 app = typer.Typer(
     name="llm-mcp",
@@ -25,6 +25,8 @@ app.command("up")(serve.up)
 app.command("run")(run.run)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(schedules.app, name="schedules")
+app.add_typer(limits.app, name="limits")
+app.add_typer(queues.app, name="queues")
 app.command("doctor")(diagnose.doctor)
 app.command("web")(serve.web)
 app.command("worker")(serve.worker)

@@ -1,15 +1,22 @@
-"""`llm-mcp jobs`: look at jobs and end them."""
+"""`llm-mcp jobs`: look at jobs, end them, try them anew."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
 import typer
 
 from .options import DataDir, Dsn, Json, service
 
-app = typer.Typer(help="List, show, follow and cancel jobs.", no_args_is_help=True, rich_markup_mode=None)
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from llm_mcp.jobs import Jobs
+
+app = typer.Typer(
+    help="List, show, follow, cancel, retry, requeue and prune jobs.", no_args_is_help=True, rich_markup_mode=None
+)
 
 JobId = Annotated[UUID, typer.Argument(metavar="ID", help="The job's id.")]
 
@@ -100,6 +107,8 @@ def show(job_id: JobId, json: Json = False, data_dir: DataDir = None, dsn: Dsn =
         if told[name] is not None:
             out.print(f"{name}:")
             print_json(told[name])
+    if job.status is Status.DONE and job.result is None:
+        out.print("result expired", style="yellow")
 
 
 @app.command()
@@ -137,3 +146,110 @@ def cancel(
             err.print(str(error), style="red")
             failed = True
     raise typer.Exit(1 if failed else 0)
+
+
+@app.command()
+def retry(
+    job_ids: Annotated[list[UUID] | None, typer.Argument(metavar="[ID...]", help="The jobs' ids.")] = None,
+    status: Annotated[str | None, typer.Option(help="error: every job that ended so.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Only errors of this reason, such as crashed.")] = None,
+    kind: Annotated[str | None, typer.Option(help="Only errors of this kind.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="How many at the most, the oldest first.")] = None,
+    data_dir: DataDir = None,
+    dsn: Dsn = None,
+) -> None:
+    """Queue jobs that ended in error again, with fresh tries: those of the ids, or all that the options name.
+
+    What old attempts streamed stays; a deadline that passed is lifted. Exit code 1 when a job named by its id had not
+    ended in error.
+    """
+    from llm_mcp.errors import InvalidInput
+    from llm_mcp.job import Reason, Status
+
+    from .terminal import out
+
+    if job_ids and (status or reason or kind or limit):
+        raise InvalidInput("give ids, or options that name jobs, not both", field="ID")
+    if status not in (None, Status.ERROR):
+        raise InvalidInput("only jobs that ended in error are tried again", field="--status")
+    if reason is not None and reason not in set(Reason):
+        raise InvalidInput(f"must be one of {', '.join(Reason)}", field="--reason")
+    jobs = service(data_dir=data_dir, dsn=dsn)
+    if job_ids:
+        _each(jobs, job_ids, set(jobs.retry(job_ids)), "queued again", "did not end in error")
+        return
+    if not (status or reason or kind):
+        raise InvalidInput("give ids, --status error, --reason or --kind", field="ID")
+    chosen = None if reason is None else Reason(reason)
+    out.print(_counted(jobs.retry_errors(reason=chosen, kind=kind, limit=limit), "queued again"))
+
+
+@app.command()
+def requeue(
+    job_ids: Annotated[list[UUID], typer.Argument(metavar="ID...", help="The jobs' ids.")],
+    data_dir: DataDir = None,
+    dsn: Dsn = None,
+) -> None:
+    """Take running jobs from their workers and queue them again; their calls are cut, and the tries do not count.
+
+    Exit code 1 when one was not running.
+    """
+    jobs = service(data_dir=data_dir, dsn=dsn)
+    _each(jobs, job_ids, set(jobs.requeue(job_ids)), "queued again", "is not running")
+
+
+@app.command()
+def prune(
+    days: Annotated[int, typer.Option(min=0, max=36500, help="Only jobs that finished over so many days ago.")],
+    status: Annotated[str | None, typer.Option(help="done or error [default: both].")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say how many, and delete none.")] = False,
+    data_dir: DataDir = None,
+    dsn: Dsn = None,
+) -> None:
+    """Delete finished jobs and their attempts now; workers do so by themselves after JOB_CLEANUP_RETENTION_DAYS."""
+    from llm_mcp.errors import InvalidInput
+    from llm_mcp.job import Status
+
+    from .terminal import out
+
+    if status not in (None, Status.DONE, Status.ERROR):
+        raise InvalidInput("must be done or error", field="--status")
+    chosen = None if status is None else Status(status)
+    jobs = service(data_dir=data_dir, dsn=dsn)
+    if dry_run:
+        out.print(f"{_jobs(jobs.prunable(days=days, status=chosen))} would be deleted")
+    else:
+        out.print(_counted(jobs.prune(days=days, status=chosen), "deleted"))
+
+
+def _each(jobs: Jobs, job_ids: list[UUID], moved: set[UUID], fate: str, else_: str) -> None:
+    """Say of each job what became of it; end with exit code 1 when one stayed as it was."""
+    from llm_mcp.errors import NotFound
+
+    from .terminal import err, out, status_text
+
+    for job_id in dict.fromkeys(job_ids):
+        if job_id in moved:
+            out.print(f"{job_id} {fate}")
+            continue
+        try:
+            err.print(f"job {job_id} {else_}: {status_text(jobs.get(job_id))}", style="red")
+        except NotFound as error:
+            err.print(str(error), style="red")
+    raise typer.Exit(0 if moved.issuperset(job_ids) else 1)
+
+
+def _counted(batches: Iterator[int], fate: str) -> str:
+    """Add batches up, say after each but the last one how far we are, and return what became of them all."""
+    from .terminal import err
+
+    total = 0
+    for n in batches:
+        if total:
+            err.print(f"{total} {fate}", style="dim")
+        total += n
+    return f"{_jobs(total)} {fate}"
+
+
+def _jobs(n: int) -> str:
+    return "1 job" if n == 1 else f"{n} jobs"

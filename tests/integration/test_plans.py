@@ -152,6 +152,7 @@ VALUES: dict[str, dict[str, Any]] = {
     "pause_queue": {"name": "default"},
     "resume_queue": {"name": "default"},
     "queues": {},
+}
 # Small tables, and those a full count of which is the question.
 MAY_BE_READ_WHOLE = {
     "workers",
@@ -282,11 +283,11 @@ def in_order(name: str) -> dict[str, Any]:
         ("expire", {"jobs_by_deadline", "jobs_pkey"}),
         ("prune", {"jobs_finished", "jobs_pkey", "job_attempts_pkey"}),
         ("append", {"jobs_pkey"}),
-        ("depth", {"jobs_by_age"}),
-        ("named", {"jobs_by_key"}),
         ("requeue", {"jobs_pkey", "jobs_running"}),
         ("prune_some", {"jobs_finished", "jobs_pkey", "job_attempts_pkey"}),
         ("expire_results", {"jobs_results_until", "jobs_pkey"}),
+        ("depth", {"jobs_by_age"}),
+        ("named", {"jobs_by_key"}),
         ("job", {"jobs_pkey"}),
         ("due_schedules", {"schedules_due"}),
         ("run_schedule", {"schedules_pkey"}),
