@@ -14,7 +14,7 @@ _LOCK_TIMEOUT = "2s"
 _STATEMENT_TIMEOUT = "30s"
 # The same where no setting of ours lasts: a pooler without a server lets its clients wait for minutes.
 _ANSWER_S = 30.0
-_PREPARE_AFTER = 5  # runs of a statement, as psycopg has it
+_PREPARE_AFTER = 0  # runs of a statement: a turn takes longer to plan than to run
 
 
 class PoolConnection(psycopg.Connection[Any]):
@@ -64,7 +64,8 @@ def _own(conn: PoolConnection) -> None:
     # A turn takes longer to plan than to run, and its plan is the same for all values (the tests see to that).
     conn.execute(
         f"SET lock_timeout = '{_LOCK_TIMEOUT}'; SET statement_timeout = '{_STATEMENT_TIMEOUT}';"
-        " SET plan_cache_mode = force_generic_plan"
+        " SET plan_cache_mode = force_generic_plan",
+        prepare=False,
     )
 
 
