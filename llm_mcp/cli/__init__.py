@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from . import diagnose, jobs, limits, queues, run, schedules, serve
+from . import bench, diagnose, jobs, limits, queues, run, schedules, serve
 
 app = typer.Typer(
     name="llm-mcp",
@@ -27,6 +27,7 @@ app.add_typer(jobs.app, name="jobs")
 app.add_typer(schedules.app, name="schedules")
 app.add_typer(limits.app, name="limits")
 app.add_typer(queues.app, name="queues")
+app.add_typer(bench.app, name="bench")
 app.command("doctor")(diagnose.doctor)
 app.command("web")(serve.web)
 app.command("worker")(serve.worker)

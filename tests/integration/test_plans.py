@@ -122,6 +122,7 @@ VALUES: dict[str, dict[str, Any]] = {
     "crashed": {},
     "longest_waiting": {"older_s": 600.0},
     "clock": {},
+    "drained": {"first": _ID, "last": _ID},
     "put_schedules": {"batch": json.dumps([_SCHEDULE])},
     "due_schedules": {"n": 100},
     "fire_schedule": {**_TICK, "next_at": _AT, "job_id": _ID, "key": "schedule:s7"},
