@@ -56,7 +56,7 @@ def measure(settings: Settings, *, jobs: int, threads: int, processes: int, say:
     ):
         if not 1 <= value <= most:
             raise InvalidInput(f"must be between 1 and {most}", field=name)
-    with interruptible(), place(settings, say, jobs=jobs) as where:
+    with interruptible(), place(settings, say, most=_WARM_UP + _COMMITS + 2 * jobs + 1) as where:
         try:
             return _measure(where, jobs=jobs, threads=threads, processes=processes, say=say)
         except KeyboardInterrupt:

@@ -42,11 +42,11 @@ class Place:
 
 
 @contextmanager
-def place(settings: Settings, say: Say, *, jobs: int) -> Iterator[Place]:
+def place(settings: Settings, say: Say, *, most: int) -> Iterator[Place]:
     """Give a place to measure in, and clean it up whatever happens. For the main thread.
 
     All is as the settings say, but for the schema, the modules and the worker's name, so that none of the user's own
-    work is in it, and for how many jobs may wait: `jobs` at least. Raises SetupError, Unavailable.
+    work is in it, and for how many jobs may wait: `most` at least. Raises SetupError, Unavailable.
     """
     with ExitStack() as stack:
         dsn, server = _server(stack, settings, say)
@@ -62,7 +62,7 @@ def place(settings: Settings, say: Say, *, jobs: int) -> Iterator[Place]:
                     "worker_processes": 1,
                     "log_level": "DEBUG" if settings.log_level == "DEBUG" else "WARNING",
                     "drain_s": _DRAIN_S,
-                    "max_queued": settings.max_queued and max(settings.max_queued, 2 * jobs),
+                    "max_queued": settings.max_queued and max(settings.max_queued, most),
                 }
             )
         )

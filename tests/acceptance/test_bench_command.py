@@ -17,6 +17,7 @@ import psycopg
 import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from pydantic import SecretStr
 
 from llm_mcp import config
 from llm_mcp.config import Settings
@@ -25,6 +26,7 @@ from llm_mcp.job import Status, Submission
 from llm_mcp.jobs import Jobs
 from tests.acceptance.running import COMMAND, living, wait_gone
 from tests.conftest import new_scratch
+from tests.integration.bouncer import Bouncer, needs_pgbouncer
 from tests.waiting import until
 
 RATES = ("submit_per_s", "batch_submit_per_s", "drain_per_s", "drain_committed_per_s", "stub_drain_per_s")
@@ -173,11 +175,27 @@ def test_what_a_killed_run_left_is_dropped_by_the_next_and_no_other_schema(setti
     assert schemas(dsn) == ["llm_bench_of_mine"]
 
 
+@needs_pgbouncer
+def test_a_pooler_is_measured_with_and_told_of(settings: Settings, dsn: str) -> None:
+    with Bouncer(dsn) as bouncer:
+        pooled = settings.model_copy(update={"db_dsn": SecretStr(bouncer.dsn)})
+        code, said, complained = run(pooled, "--jobs", "20")
+        assert (code, said) == (1, "")
+        assert "LLM_MCP_DB_DIRECT_DSN" in complained
+        direct = pooled.model_copy(update={"db_direct_dsn": SecretStr(dsn)})
+        found = measured(direct, "--jobs", "20")
+    assert found["pooled"] is True
+    assert any("transaction pooler" in sentence for sentence in found["advice"])
+    assert schemas(dsn) == []
+
+
 def test_what_may_be_lost_is_said(settings: Settings, dsn: str) -> None:
     with psycopg.connect(dsn, autocommit=True) as conn:
         database = sql.Identifier(conninfo_to_dict(dsn)["dbname"])  # type: ignore[arg-type] # it has one
         conn.execute(sql.SQL("ALTER DATABASE {} SET synchronous_commit = off").format(database))
-    found = measured(settings, "--jobs", "20", "--threads", "1")
+    # How many jobs may wait is for the user's own queue.
+    small = settings.model_copy(update={"max_queued": 10})
+    found = measured(small, "--jobs", "20", "--threads", "1")
     assert found["synchronous_commit"] == "off"
     assert any("synchronous_commit is off" in one and "set synchronous_commit = on" in one for one in found["advice"])
 
