@@ -17,6 +17,8 @@ from llm_mcp import config
 from llm_mcp.job import Job, Status, Submission
 from llm_mcp.jobs import Jobs
 from llm_mcp.limits import Limits, Queues
+from llm_mcp.store.listen import JOB_UPDATE
+from llm_mcp.store.pool import connect
 from tests.acceptance.running import COMMAND
 from tests.waiting import until
 
@@ -87,6 +89,7 @@ def test_a_place_that_its_worker_does_not_take_is_taken_by_another_at_once(
     first = gated(jobs, tmp_path, "first")
     until((tmp_path / "begun-first").exists)
     start(modules="tests.acceptance.gated", threads=1, poll_s=60.0)
+    settled(jobs)
     second = gated(jobs, tmp_path, "second")
     other = jobs.submit(Submission(kind="test.slow_words", payload={"count": 100, "pause_s": 0.1}, priority=9))
     (tmp_path / "open-first").touch()
@@ -105,6 +108,7 @@ def test_a_place_that_a_draining_worker_leaves_is_taken_at_once(start: Start, jo
     first = gated(jobs, tmp_path, "first")
     until((tmp_path / "begun-first").exists)
     start(modules="tests.acceptance.gated", threads=1, poll_s=60.0)
+    settled(jobs)
     gated(jobs, tmp_path, "second")
     leaving.send_signal(signal.SIGTERM)
     time.sleep(0.5)  # it is draining when its job ends, or it takes the next one itself and there is nothing to see
@@ -112,6 +116,15 @@ def test_a_place_that_a_draining_worker_leaves_is_taken_at_once(start: Start, jo
     jobs.wait(first, timeout_s=10)
     until((tmp_path / "begun-second").exists, timeout_s=5)
     (tmp_path / "open-second").touch()
+
+
+def settled(jobs: Jobs) -> None:
+    """Wait until both workers hear notices, and the idle one has looked since."""
+    with connect(jobs.runtime.dsn) as conn:
+        listening = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN %'"
+        own = 1 if jobs.runtime.listener.hears(JOB_UPDATE) else 0
+        until(lambda: conn.execute(listening).rowcount >= 2 + own)
+    jobs.wait(jobs.submit(Submission(kind="echo")), timeout_s=10)
 
 
 def gated(jobs: Jobs, folder: Path, name: str) -> Any:
