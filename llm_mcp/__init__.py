@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         WaitTimeout,
     )
     from .events import Cursor, Event
+    from .flow import Group, chain, group
     from .handle import JobHandle
     from .job import Attempt, Job, Reason, Status, Submission
     from .jobs import Jobs
@@ -54,6 +55,7 @@ __all__ = [
     "Cut",
     "Definition",
     "Event",
+    "Group",
     "InvalidInput",
     "Job",
     "JobFailed",
@@ -85,6 +87,8 @@ __all__ = [
     "__version__",
     "actor",
     "around",
+    "chain",
+    "group",
     "schedule",
 ]
 
@@ -96,6 +100,7 @@ _HOMES = {
         *("ProviderError", "QueueFull", "SetupError", "TooLarge", "Unavailable", "WaitTimeout"),
     ),
     "events": ("Cursor", "Event"),
+    "flow": ("Group", "chain", "group"),
     "handle": ("JobHandle",),
     "job": ("Attempt", "Job", "Reason", "Status", "Submission"),
     "jobs": ("Jobs",),

@@ -17,6 +17,7 @@ from uuid import UUID
 
 import uuid_utils.compat
 
+from . import needs
 from .errors import InvalidInput, LlmMcpError, Unavailable
 from .job import Lease
 from .keeper import Keeper
@@ -233,7 +234,7 @@ class Claimer:
         if turn.left or turn.freed:
             # Others passed by what we looked at and left, or found no room for it.
             self._runtime.notifier.notify(JOB_QUEUED)
-        self._drop(batch, all_taken=turn.finished == len(batch))
+        self._drop(batch, all_taken=turn.finished == len(batch), followed=turn.followed)
         return turn.leases
 
     def _recover(self, claim_id: UUID) -> list[Lease]:
@@ -263,13 +264,16 @@ class Claimer:
                 rows.fail(self._runtime.db, *result.run.key, error=f"result: {error}", retryable=False, delay_s=0.0)
             self._drop([result], all_taken=True)
 
-    def _drop(self, batch: list[_Result], *, all_taken: bool) -> None:
-        """The results of these runs were taken, or refused for good."""
+    def _drop(self, batch: list[_Result], *, all_taken: bool, followed: Sequence[UUID] | None = None) -> None:
+        """The results of these runs were taken, or refused for good; others need those `followed`, None: maybe any."""
         if not all_taken:
             for error in rows.refusals(self._runtime.db, [result.finished for result in batch]).values():
                 log.warning("late result refused", extra={"action": "lease_lost", "error": str(error)})
         self._keeper.drop([result.run for result in batch])
-        self._runtime.announce(*(result.finished.job_id for result in batch))
+        job_ids = [result.finished.job_id for result in batch]
+        self._runtime.announce(*job_ids)
+        if needs.advance(self._runtime, job_ids if followed is None or not all_taken else followed):
+            self._look_at = 0.0
 
     def _batch(self) -> list[_Result]:
         """Take what is to be handed in, as much as one statement should carry."""

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, Protocol
 from uuid import UUID
 
 import orjson
 
-from .errors import JobFailed
+from .errors import InvalidInput, JobFailed
 from .events import Event
 from .job import Job, Status
 from .jobs import Jobs
+
+
+class Submits(Protocol):
+    """An actor: what `then` submits a job of."""
+
+    def submit(self, payload: Any = None, **options: Any) -> JobHandle:
+        """Submit a job and return its handle."""
 
 
 class JobHandle:
@@ -52,6 +59,29 @@ class JobHandle:
             if isinstance(item, Event):
                 yield item
 
+    def then(self, actor: Submits, payload: Any = None, **options: Any) -> JobHandle:
+        """Submit a job that is run once this one is done, and return its handle.
+
+        `options` are those of the actor's `submit`, and fields of the payload. The actor finds this job's result in
+        `run.inputs()`. When this one ends in error that one does too, unless `after_error="run"`. Raises what `submit`
+        raises.
+        """
+        return actor.submit(payload, **{**options, "after": [self, *options.get("after", ())]})
+
     def cancel(self) -> Job:
         """End the job and return it. Raises Conflict with code `already_finished`."""
         return self._jobs.cancel(self.id)
+
+
+def ids(jobs: Iterable[Any]) -> tuple[UUID, ...]:
+    """Return the ids of jobs that are given by handle or by id. Raises InvalidInput naming the place, `after[0]`."""
+    given: object = jobs
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise InvalidInput("must be a list of handles or ids", field="after")
+    found = []
+    for place, job in enumerate(jobs):
+        job_id = job.id if isinstance(job, JobHandle) else job
+        if not isinstance(job_id, UUID):
+            raise InvalidInput("must be a job's handle or id", field=f"after[{place}]")
+        found.append(job_id)
+    return tuple(found)

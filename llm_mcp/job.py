@@ -13,6 +13,8 @@
         └───────────────────────────────┴──┘
            fail (tries left), lease expired (tries left), release, requeue
 
+A queued job may be blocked: it is not claimed before the jobs it needs (`after`) are finished.
+
 `done` and `error` are final, but that an operator may have an error tried anew (retry). `reason` says which error it
 was.
 """
@@ -22,10 +24,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 DEFAULT_MAX_ATTEMPTS = 3
+AfterError = Literal["stop", "run"]
 
 
 class Status(StrEnum):
@@ -60,6 +63,8 @@ class Submission:
     kind: str
     payload: Any = field(default_factory=dict, repr=False)
     """Any JSON value."""
+    id: UUID | None = None
+    """The job's id, for those who must know it before; None: a new one."""
     priority: int = 0
     """Higher goes first; any 32-bit integer."""
     source: str = ""
@@ -74,6 +79,10 @@ class Submission:
     """Seconds the idempotency key holds; None: as long as the job is kept."""
     result_ttl_s: float | None = None
     """Seconds the result is kept once the job is done; None: as long as the job is."""
+    after: tuple[UUID, ...] = ()
+    """Jobs that are to be finished before it may start: jobs that are there, or that come before it in its batch."""
+    after_error: AfterError = "stop"
+    """When one of them ends in error: `stop`, this one ends too (`dependency_failed`); `run`, it runs in any case."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, get_args
 from uuid import UUID
 
 import uuid_utils.compat
 from psycopg import Connection
 
 from . import (
+    needs,
     payloads,  # noqa: F401 - registers the kinds we ship, so that every door knows their payloads
     strictjson,
 )
 from .errors import Conflict, InvalidInput, TooLarge
 from .events import Cursor, Event
-from .job import Attempt, Job, Reason, Status, Submission
+from .job import AfterError, Attempt, Job, Reason, Status, Submission
 from .kinds import KINDS, Kind, check_name
 from .runtime import Runtime
 from .store import jobs as rows
@@ -32,6 +33,7 @@ _FARTHEST = timedelta(days=365 * 100)
 _FARTHEST_S = _FARTHEST.total_seconds()
 _BYTES_PER_CHAR = 4  # at most, in UTF-8
 _BATCH = 1000
+MAX_NEEDS = 1000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -50,7 +52,11 @@ class Jobs:
         (workers then find it by polling, within a second or so), and what breaks the transaction is raised as psycopg
         raises it. Raises InvalidInput naming the field, TooLarge, Unavailable.
         """
-        (job_id,) = self._write([self.checked(submission)], conn)
+        try:
+            (job_id,) = self._write([self.checked(submission)], conn)
+        except InvalidInput as error:
+            error.field = error.field.removeprefix("[0].")  # there is but one
+            raise
         return job_id
 
     def submit_many(self, submissions: Iterable[Submission], *, conn: Connection[object] | None = None) -> list[UUID]:
@@ -91,12 +97,14 @@ class Jobs:
     def cancel(self, job_id: UUID) -> Job:
         """End a job that is not finished and return it.
 
-        Its running call is cut at the socket. Raises NotFound, or Conflict with code `already_finished`.
+        Its running call is cut at the socket; jobs that need it end too, or run, as they said. Raises NotFound, or
+        Conflict with code `already_finished`.
         """
         if not rows.cancel(self.runtime.db, job_id):
             raise Conflict(f"job {job_id} is {self.get(job_id).status}", code="already_finished")
         self.runtime.notifier.notify(JOB_ENDED, str(job_id))
         self.runtime.announce(job_id)
+        needs.advance(self.runtime, [job_id])
         return self.get(job_id)
 
     def retry(self, job_ids: Sequence[UUID]) -> list[UUID]:
@@ -211,6 +219,10 @@ class Jobs:
             _check_span("result_ttl_s", submission.result_ttl_s)
         if submission.deadline_at is not None:
             _check_deadline(submission.deadline_at)
+        if submission.after or submission.after_error != "stop":
+            _check_needs(submission)
+        if submission.id is not None and not isinstance(submission.id, UUID):
+            raise InvalidInput("must be a UUID", field="id")
         strictjson.check(submission.payload, root="payload")
         payload = strictjson.dumps(submission.payload)
         limit = self.runtime.settings.max_body_bytes
@@ -219,7 +231,7 @@ class Jobs:
         kind.validate(submission.payload)
         max_attempts = submission.max_attempts or kind.max_attempts
         return rows.New(
-            uuid_utils.compat.uuid7(),
+            submission.id or uuid_utils.compat.uuid7(),
             submission,
             payload,
             kind.queue,
@@ -239,6 +251,8 @@ class Jobs:
             return []
         self.runtime.admission.admit(new, conn=conn)
         job_ids = rows.submit(self.runtime.db, new, conn=conn)
+        if any(one.submission.after for one in new):
+            needs.settle(self.runtime, job_ids, conn=conn)
         if conn is None:
             self.runtime.notifier.notify(JOB_QUEUED)
         return job_ids
@@ -264,6 +278,16 @@ def _check_text(name: str, text: str, most: int) -> None:
 def _check_span(name: str, seconds: float) -> None:
     if not 0 < seconds <= _FARTHEST_S:
         raise InvalidInput("must be over 0 and at most a hundred years", field=name)
+
+
+def _check_needs(submission: Submission) -> None:
+    if submission.after_error not in get_args(AfterError):
+        raise InvalidInput("must be stop or run", field="after_error")
+    if len(submission.after) > MAX_NEEDS:
+        raise InvalidInput(f"names {len(submission.after)} jobs; the limit is {MAX_NEEDS}", field="after")
+    for place, job_id in enumerate(submission.after):
+        if not isinstance(job_id, UUID):
+            raise InvalidInput("must be a job's id", field=f"after[{place}]")
 
 
 def _check_deadline(deadline_at: datetime) -> None:

@@ -20,9 +20,10 @@ import contextlib
 import functools
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 import dramatiq
 import orjson
@@ -33,8 +34,8 @@ from . import run as running
 from . import strictjson
 from .broker import QUEUE, broker
 from .errors import InvalidInput, SetupError
-from .handle import JobHandle
-from .job import DEFAULT_MAX_ATTEMPTS, Submission
+from .handle import JobHandle, ids
+from .job import DEFAULT_MAX_ATTEMPTS, AfterError, Submission
 from .jobs import Jobs
 from .kinds import KINDS, Kind
 from .limits import declared_limit
@@ -77,6 +78,8 @@ class KindActor(dramatiq.Actor[..., Any]):
         deadline_at: datetime | None = None,
         delay_s: float = 0.0,
         idempotency_key: str | None = None,
+        after: Iterable[JobHandle | UUID] = (),
+        after_error: AfterError = "stop",
         **fields: Any,
     ) -> JobHandle:
         """Submit a job of this kind and return its handle.
@@ -84,10 +87,44 @@ class KindActor(dramatiq.Actor[..., Any]):
         The payload is `payload`, any JSON value, or the keyword arguments that are not options; both are merged when
         `payload` is an object. `conn`, an open psycopg connection, lets the job join the caller's transaction.
         `priority`: higher goes first. `max_attempts`: 0 is the kind's own number. `deadline_at`: an aware instant;
-        `delay_s`: seconds. Raises InvalidInput naming the field, TooLarge, KeyReused, Unavailable.
+        `delay_s`: seconds. `after`: jobs, by handle or id, a thousand at most, that are to be finished before it starts
+        (`run.inputs()` has their results); `after_error`: when one of them ends in error, `stop` ends this one too,
+        `run` runs it all the same. Raises InvalidInput naming the field, TooLarge, KeyReused, QueueFull, Unavailable.
         """
         jobs = Jobs(current())
-        submission = Submission(
+        submission = self.prepare(
+            payload,
+            priority=priority,
+            source=source,
+            max_attempts=max_attempts,
+            deadline_at=deadline_at,
+            delay_s=delay_s,
+            idempotency_key=idempotency_key,
+            after=after,
+            after_error=after_error,
+            **fields,
+        )
+        return JobHandle(jobs, jobs.submit(submission, conn=conn))
+
+    def prepare(
+        self,
+        payload: Any = None,
+        *,
+        priority: int = 0,
+        source: str = "python",
+        max_attempts: int = 0,
+        deadline_at: datetime | None = None,
+        delay_s: float = 0.0,
+        idempotency_key: str | None = None,
+        after: Iterable[JobHandle | UUID] = (),
+        after_error: AfterError = "stop",
+        **fields: Any,
+    ) -> Submission:
+        """Return what `submit` would submit, for a chain, a group or `Jobs.submit_many`. Nothing is written.
+
+        Parameters as in `submit`. Raises InvalidInput naming the field.
+        """
+        return Submission(
             kind=self.actor_name,
             payload=merged(payload, fields),
             priority=priority,
@@ -96,8 +133,9 @@ class KindActor(dramatiq.Actor[..., Any]):
             deadline_at=deadline_at,
             delay_s=delay_s,
             idempotency_key=idempotency_key,
+            after=ids(after),
+            after_error=after_error,
         )
-        return JobHandle(jobs, jobs.submit(submission, conn=conn))
 
     def _perform(self) -> None:
         self.perform(running.current())

@@ -15,10 +15,11 @@ from typing import Any
 
 from dramatiq.middleware import Middleware, SkipMessage
 
-from . import backoff, logs
+from . import backoff, logs, needs
 from . import run as running
 from .claimer import Claimer
 from .errors import InvalidInput, LeaseLost, LlmMcpError, NotFound, ProviderError, QueueFull, SetupError, Unavailable
+from .job import Status
 from .keeper import Keeper
 from .run import Run
 from .store import jobs as rows
@@ -150,6 +151,8 @@ def _write_failure(run: Run) -> None:
         "attempt failed",
         extra={"action": "job_failed", "error_type": type(run.exception).__name__, "status": status.value},
     )
+    if status is Status.ERROR:
+        needs.advance(run.runtime, [run.lease.job_id])
 
 
 def _retryable(error: BaseException) -> tuple[bool, float | None]:

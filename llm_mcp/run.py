@@ -10,11 +10,14 @@ from contextvars import ContextVar
 from typing import Any
 from uuid import UUID
 
+import orjson
+
 from .errors import Cut, InvalidInput, LeaseLost, Unavailable
 from .events import DELTA, PROGRESS, USAGE
 from .job import Lease
 from .runtime import Runtime
 from .store import events as rows
+from .store import needs
 from .strictjson import dumps_lossy
 
 log = logging.getLogger(__name__)
@@ -96,6 +99,14 @@ class Run:
     def usage(self, **counts: Any) -> None:
         """Say what the attempt used, e.g. `tokens_in=…, tokens_out=…`."""
         self._add(USAGE, counts)
+
+    def inputs(self) -> list[Any]:
+        """Return the results of the jobs this one needed, JSON values, in the order in which it named them.
+
+        None for one that ended in error (`after_error="run"`), or whose result is kept no more. Raises Unavailable.
+        """
+        found = needs.inputs(self.runtime.db, self.lease.job_id)
+        return [None if text is None else orjson.loads(text) for text in found]
 
     def check(self) -> None:
         """Raise Cut when this attempt must stop: lease lost, cancelled, deadline passed or worker draining."""

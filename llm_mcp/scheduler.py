@@ -1,4 +1,5 @@
-"""Periodic duties under one leader: take back ended leases, end late jobs, fire schedules, keep the tables trim.
+"""Periodic duties under one leader: take back ended leases, end late jobs, judge what waits for others, fire schedules,
+keep the tables trim.
 
 Every worker process (and `llm-mcp up`) runs one of these; the session lock makes one of them the leader, and when it
 dies another takes over within a second or two.
@@ -12,7 +13,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
+from . import needs
 from .errors import LlmMcpError
+from .job import Status
 from .runtime import Runtime
 from .schedules import Schedules
 from .store import events, jobs, workers
@@ -41,6 +44,7 @@ class Scheduler:
         self._thread: threading.Thread | None = None
         self._missing: dict[str, float] = {}
         self._trim_at = 0.0
+        self._needs = needs.Backstop(runtime)
         self._more = False
 
     def start(self) -> None:
@@ -71,6 +75,7 @@ class Scheduler:
             if reaped:  # to be claimed again, or a limited kind has a place
                 notifier.notify(JOB_QUEUED)
         for expired in self._batches(jobs.expire):
+            needs.advance(self._runtime, [ended.job_id for ended in reaped if ended.status is Status.ERROR])
             for ended in expired:
                 log.info("deadline passed", extra={"action": "job_expired", "job_id": str(ended.job_id)})
                 notifier.notify(JOB_ENDED, str(ended.job_id))
@@ -78,6 +83,7 @@ class Scheduler:
 
     def trim(self) -> None:
         """Make the coming days' event partitions, drop old ones, and forget workers of long ago.
+            needs.advance(self._runtime, [ended.job_id for ended in expired])
 
         Raises Unavailable when a long reader is in the way of a partition.
         """
@@ -115,6 +121,7 @@ class Scheduler:
         for _ in range(_BATCHES):
             if not self.expire_results():
                 break
+        self._needs.look()
         now = time.monotonic()
         due = now >= self._trim_at
         if due or self._more:

@@ -75,6 +75,7 @@ SELECT j.id, j.lease_token, j.kind, j.payload, j.attempts, j.max_attempts, j.att
        extract(epoch FROM j.deadline_at - clock_timestamp())::float8 AS seconds_left,
        CASE WHEN c.place IS NOT DISTINCT FROM (SELECT min(place) FROM chosen) THEN json_build_object(
            'finished', (SELECT count(*) FROM finished),
+           'followed', llm.followed(ARRAY(SELECT id FROM finished)),
            'found', (SELECT count(*) FROM ranked),
            'left', (SELECT count(*) FROM ranked r LEFT JOIN room USING (kind)
                      WHERE room.free IS NULL OR r.nth_of_kind <= room.free) - (SELECT count(*) FROM chosen),
@@ -235,13 +236,17 @@ WITH late AS MATERIALIZED (
 SELECT id, status FROM ended;
 
 -- name: prune
--- Delete a batch of jobs that finished long ago, and their attempts.
+-- Delete a batch of jobs that finished long ago, and their attempts. What an unfinished job needs is kept for it.
 WITH old AS MATERIALIZED (
-    SELECT id FROM llm.jobs
-     WHERE finished_at IS NOT NULL AND finished_at < statement_timestamp() - make_interval(days => %(days)s)
-     ORDER BY finished_at LIMIT %(n)s FOR UPDATE SKIP LOCKED
+    SELECT o.id FROM llm.jobs o
+     WHERE o.finished_at IS NOT NULL AND o.finished_at < statement_timestamp() - make_interval(days => %(days)s)
+       AND (SELECT true FROM llm.job_needs n JOIN llm.jobs j ON j.id = n.job_id
+             WHERE n.needs_id = o.id AND j.status IN ('queued', 'running') LIMIT 1) IS NULL
+     ORDER BY o.finished_at LIMIT %(n)s FOR UPDATE OF o SKIP LOCKED
 ), told AS (
     DELETE FROM llm.job_attempts WHERE job_id = ANY (ARRAY(SELECT id FROM old))
+), needs AS (
+    DELETE FROM llm.job_needs WHERE job_id = ANY (ARRAY(SELECT id FROM old))
 )
 DELETE FROM llm.jobs WHERE id = ANY (ARRAY(SELECT id FROM old)) RETURNING id;
 
@@ -289,9 +294,10 @@ SELECT kind, waiting FROM queued q
  ORDER BY waiting DESC, kind LIMIT 20;
 
 -- name: retry
--- Queue jobs that ended in error again, with fresh tries; those of the ids given, or of this reason and kind (NULL: any)
--- that ended by `until`. Their attempts and events stay. A deadline that passed is lifted, for it would end them at once;
--- queued_at is new, else old ones would all go before whatever waits now. What waited for a job that failed is left out.
+-- Queue jobs that ended in error again, with fresh tries.
+-- They are those of the ids given, or of this reason and kind (NULL: any) that ended by `until`. Their attempts and
+-- events stay. A deadline that passed is lifted, for it would end them at once; queued_at is new, else old ones would all
+-- go before whatever waits now. What waited for a job that failed is left out.
 WITH wanted AS MATERIALIZED (
     SELECT id FROM llm.jobs
      WHERE status = 'error' AND reason <> 'dependency_failed'
@@ -300,13 +306,18 @@ WITH wanted AS MATERIALIZED (
        AND (%(kind)s::text IS NULL OR kind = %(kind)s::text)
        AND (%(until)s::timestamptz IS NULL OR finished_at <= %(until)s::timestamptz)
      ORDER BY id LIMIT %(n)s FOR UPDATE SKIP LOCKED
+), queued AS (
+    UPDATE llm.jobs j
+       SET status = 'queued', reason = NULL, error = NULL, finished_at = NULL, releases = j.attempts, crashes = 0,
+           queued_at = clock_timestamp(), run_at = clock_timestamp(), updated_at = clock_timestamp(),
+           deadline_at = CASE WHEN j.deadline_at > clock_timestamp() THEN j.deadline_at END
+      FROM wanted w WHERE j.id = w.id
+    RETURNING j.id, j.blocked
+), waiting AS (
+    -- One that was ended while it waited for others waits for them again.
+    INSERT INTO llm.blocked_jobs (job_id) SELECT id FROM queued WHERE blocked ON CONFLICT DO NOTHING
 )
-UPDATE llm.jobs j
-   SET status = 'queued', reason = NULL, error = NULL, finished_at = NULL, releases = j.attempts, crashes = 0,
-       queued_at = clock_timestamp(), run_at = clock_timestamp(), updated_at = clock_timestamp(),
-       deadline_at = CASE WHEN j.deadline_at > clock_timestamp() THEN j.deadline_at END
-  FROM wanted w WHERE j.id = w.id
-RETURNING j.id;
+SELECT id FROM queued;
 
 -- name: requeue
 -- Take running jobs from their workers and queue them again; the tries do not count. Rows are locked in one order,
@@ -332,20 +343,26 @@ SELECT id FROM freed;
 -- name: prune_some
 -- As `prune`, of one status or of both (NULL).
 WITH old AS MATERIALIZED (
-    SELECT id FROM llm.jobs
-     WHERE finished_at IS NOT NULL AND finished_at < statement_timestamp() - make_interval(days => %(days)s)
-       AND (%(status)s::text IS NULL OR status = %(status)s::text)
-     ORDER BY finished_at LIMIT %(n)s FOR UPDATE SKIP LOCKED
+    SELECT o.id FROM llm.jobs o
+     WHERE o.finished_at IS NOT NULL AND o.finished_at < statement_timestamp() - make_interval(days => %(days)s)
+       AND (%(status)s::text IS NULL OR o.status = %(status)s::text)
+       AND (SELECT true FROM llm.job_needs n JOIN llm.jobs j ON j.id = n.job_id
+             WHERE n.needs_id = o.id AND j.status IN ('queued', 'running') LIMIT 1) IS NULL
+     ORDER BY o.finished_at LIMIT %(n)s FOR UPDATE OF o SKIP LOCKED
 ), told AS (
     DELETE FROM llm.job_attempts WHERE job_id = ANY (ARRAY(SELECT id FROM old))
+), needs AS (
+    DELETE FROM llm.job_needs WHERE job_id = ANY (ARRAY(SELECT id FROM old))
 )
 DELETE FROM llm.jobs WHERE id = ANY (ARRAY(SELECT id FROM old)) RETURNING id;
 
 -- name: prunable
 -- How many jobs `prune_some` would delete.
-SELECT count(*) AS n FROM llm.jobs
- WHERE finished_at IS NOT NULL AND finished_at < statement_timestamp() - make_interval(days => %(days)s)
-   AND (%(status)s::text IS NULL OR status = %(status)s::text);
+SELECT count(*) AS n FROM llm.jobs o
+ WHERE o.finished_at IS NOT NULL AND o.finished_at < statement_timestamp() - make_interval(days => %(days)s)
+   AND (%(status)s::text IS NULL OR o.status = %(status)s::text)
+   AND (SELECT true FROM llm.job_needs n JOIN llm.jobs j ON j.id = n.job_id
+         WHERE n.needs_id = o.id AND j.status IN ('queued', 'running') LIMIT 1) IS NULL;
 
 -- name: expire_results
 -- Forget a batch of results whose time is over. A job that is done has a result, if only null: without one, it expired.

@@ -73,6 +73,8 @@ class Turn:
 
     leases: list[Lease]
     finished: int
+    followed: list[UUID]
+    """Which of the jobs whose results were taken others need."""
     found: int
     """Jobs that were looked at and locked: those beyond the leases were left alone."""
     left: int
@@ -89,7 +91,7 @@ def submit(db: Database, new: Sequence[New], *, conn: Connection | None = None) 
     """Write a batch of jobs in one statement and return their ids, in order; all or none.
 
     In the place of a job whose id or key named one before is that one's id. Raises KeyReused when it named a different
-    request.
+    request, InvalidInput for the place of a needed job that is not there.
     """
     batch = [
         {
@@ -105,6 +107,12 @@ def submit(db: Database, new: Sequence[New], *, conn: Connection | None = None) 
             "key": one.submission.idempotency_key,
             "key_s": one.submission.unique_s,
             "result_ttl_s": one.result_ttl_s if one.submission.result_ttl_s is None else one.submission.result_ttl_s,
+            # The rows of what a job needs are written in the same statement.
+            **(
+                {"after": one.submission.after, "after_error": one.submission.after_error}
+                if one.submission.after
+                else {}
+            ),
         }
         for one in new
     ]
@@ -155,6 +163,7 @@ def turn(
     return Turn(
         leases=leases,
         finished=told["finished"],
+        followed=[UUID(job_id) for job_id in told["followed"]],
         found=told["found"],
         left=told["left"],
         freed=told["freed"] and more,

@@ -197,6 +197,8 @@ def _ours(error: psycopg.Error) -> LlmMcpError | None:
     match error.sqlstate:
         case "LM422":
             return KeyReused(said)
+        case "LM400":
+            return InvalidInput(said, field=error.diag.column_name or "")
         case "42P01" | "3F000" | "42883":  # our statements name only what our migrations make
             return Unavailable(f"the schema is not there yet ({said}); run: llm-mcp migrate")
         case "26000" | "42P05":

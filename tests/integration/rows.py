@@ -40,7 +40,17 @@ def emptied(dsn: str) -> str:
 
 def empty(conn: Connection) -> None:
     """Delete every row of ours."""
-    for table in ("job_events", "job_attempts", "jobs", "workers", "schedules", "limits", "paused_queues"):
+    for table in (
+        "job_events",
+        "job_attempts",
+        "jobs",
+        "workers",
+        "schedules",
+        "limits",
+        "paused_queues",
+        "job_needs",
+        "blocked_jobs",
+    ):
         conn.execute(f"DELETE FROM llm.{table}")
 
 

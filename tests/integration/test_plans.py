@@ -121,6 +121,12 @@ VALUES: dict[str, dict[str, Any]] = {
     "event_days": {},
     "crashed": {},
     "longest_waiting": {"older_s": 600.0},
+    "await_needs": {"job_ids": [_ID]},
+    "advance": {"needed": [_ID], "job_ids": [_ID], "n": 5000},
+    "blocked": {"after": UUID(int=0), "n": 200},
+    "inputs": {"job_id": _ID},
+    "statuses": {"job_ids": [_ID]},
+    "outcomes": {"job_ids": [_ID]},
     "clock": {},
     "drained": {"first": _ID, "last": _ID},
     "put_schedules": {"batch": json.dumps([_SCHEDULE])},
@@ -205,7 +211,14 @@ def full(postgres: EmbeddedPostgres, template: str) -> Iterator[Connection]:
             "INSERT INTO llm.schedules (name, kind, cron, next_at)"
             " SELECT 's' || n, 'echo', '0 7 * * *', now() + (n - 5) * interval '1 min' FROM generate_series(1, 5000) n"
         )
-        conn.execute("VACUUM ANALYZE llm.jobs, llm.job_attempts, llm.job_events, llm.schedules")
+        conn.execute(
+            "WITH edges AS (INSERT INTO llm.job_needs (job_id, place, needs_id, may_fail)"
+            " SELECT id, 0, lag(id) OVER (ORDER BY id), false FROM llm.jobs WHERE status = 'done'"
+            " ORDER BY id OFFSET 1 RETURNING job_id) INSERT INTO llm.blocked_jobs SELECT job_id FROM edges"
+        )
+        conn.execute(
+            "VACUUM ANALYZE llm.jobs, llm.job_attempts, llm.job_events, llm.schedules, llm.job_needs, llm.blocked_jobs"
+        )
         yield conn
 
 
@@ -282,10 +295,13 @@ def in_order(name: str) -> dict[str, Any]:
         ("claimed", {"jobs_running"}),
         ("reap", {"jobs_running", "jobs_pkey"}),
         ("expire", {"jobs_by_deadline", "jobs_pkey"}),
-        ("prune", {"jobs_finished", "jobs_pkey", "job_attempts_pkey"}),
+        ("prune", {"jobs_finished", "jobs_pkey", "job_attempts_pkey", "job_needs_followers", "job_needs_pkey"}),
         ("append", {"jobs_pkey"}),
         ("requeue", {"jobs_pkey", "jobs_running"}),
-        ("prune_some", {"jobs_finished", "jobs_pkey", "job_attempts_pkey"}),
+        ("prune_some", {"jobs_finished", "jobs_pkey", "job_attempts_pkey", "job_needs_followers", "job_needs_pkey"}),
+        ("advance", {"job_needs_followers", "job_needs_pkey", "jobs_pkey", "jobs_errors", "blocked_jobs_pkey"}),
+        ("blocked", {"blocked_jobs_pkey", "jobs_pkey"}),
+        ("inputs", {"job_needs_pkey", "jobs_pkey"}),
         ("expire_results", {"jobs_results_until", "jobs_pkey"}),
         ("depth", {"jobs_by_age"}),
         ("named", {"jobs_by_key"}),
