@@ -44,8 +44,8 @@ INSERT INTO llm.paused_queues (name) VALUES (%(name)s) ON CONFLICT DO NOTHING RE
 DELETE FROM llm.paused_queues WHERE name = %(name)s RETURNING name;
 
 -- name: queues
--- Every queue with jobs in it, or paused: how many wait and run, how long the first has waited that may be run by now
--- (seconds), and since when it is paused.
+-- Every queue with jobs in it, or paused, with how many wait and run.
+-- Also how long the first has waited that may be run by now (seconds), and since when it is paused.
 WITH waiting AS MATERIALIZED (
     SELECT queue AS name, count(*) AS n,
            extract(epoch FROM statement_timestamp() - min(greatest(queued_at, run_at)) FILTER (
