@@ -144,7 +144,7 @@ class Claimer:
         batch = self._batch()
         idle = self._keeper.threads - (self._keeper.held - len(batch))
         ahead = self._ahead()
-        n = 0 if self._keeper.draining else max(0, idle + ahead)
+        n = 0 if self._keeper.draining or self._keeper.alone else max(0, idle + ahead)
         if ahead:
             n = min(n, (self._keeper.threads + ahead) // _PORTIONS)
         poll_s = self._runtime.settings.poll_s

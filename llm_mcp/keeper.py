@@ -33,6 +33,8 @@ _BEATS_PER_LEASE = 3
 _PRESENCE_S = 10.0
 _SOON_S = 0.5
 _COALESCE_S = 0.1
+# A worker whose session is lost is given up after 1.8 s (see scheduler.py): it must stop before.
+_ALONE_S = 1.5
 
 
 class Keeper:
@@ -73,6 +75,8 @@ class Keeper:
         self._present_at = 0.0
         self._life: Session | None = None
         self._life_key: int | None = None
+        self._alone_at: float | None = None
+        """Monotonic instant from which on others may have our jobs, for our session is lost, s."""
         self._watch_until = math.inf
         self._threads: list[threading.Thread] = []
 
@@ -89,7 +93,7 @@ class Keeper:
             raise
         self.runtime.listener.hear(JOB_ENDED, self._on_ended)
         if self.runtime.settings.liveness:
-            self._life = Session(self.runtime.direct_dsn, name="llm-mcp-life", begin=self._swear)
+            self._life = Session(self.runtime.direct_dsn, name="llm-mcp-life", begin=self._swear, lost=self._unsworn)
             self._life.start()
         for name, loop in (("beat", self._beat_loop), ("watch", self._watch_loop), ("flush", self._flush_loop)):
             thread = threading.Thread(target=loop, name=f"llm-mcp-{name}", daemon=True)
@@ -115,6 +119,11 @@ class Keeper:
     def fault(self) -> str | None:
         """Return the name of a thread of ours that ended before its time, None while all is well."""
         return next((thread.name for thread in self._threads if not thread.is_alive()), None)
+
+    @property
+    def alone(self) -> bool:
+        """Whether others may take our jobs by now."""
+        return self._alone_at is not None and self._alone_at <= time.monotonic()
 
     @property
     def held(self) -> int:
@@ -205,6 +214,7 @@ class Keeper:
         )
         if life_key == self._life_key:
             self._present_at = time.monotonic()
+            self._alone_at = None
 
     def _swear(self, conn: Connection) -> None:
         """Have a session say that this process lives, and tell by which lock.
@@ -216,6 +226,19 @@ class Keeper:
         self._life_key = key if health.life_held(self._db, key) else None
         if self._life_key is None:
             log.warning("the lock of a living worker does not hold: only leases tell", extra={"action": "no_life_lock"})
+        self._present_at = 0.0
+        self._beat_now.set()
+
+    def _unsworn(self, why: Exception | None) -> None:
+        """Without its session this process will be held for dead in a moment: its leases are good for no longer.
+
+        Unless it can say in time, by another way, that only its leases tell; or the server itself is away: then nobody
+        takes anything, and the moment begins when it is back.
+        """
+        if self._alone_at is None or (why is not None and health.is_away(why)):
+            self._alone_at = time.monotonic() + _ALONE_S
+            self._watch_now.set()
+        self._life_key = None
         self._present_at = 0.0
         self._beat_now.set()
 
@@ -248,12 +271,14 @@ class Keeper:
         while not self._stop.is_set():
             with self._mutex:
                 self._watch_until = math.inf  # whatever comes while we look wakes us again
-            now = time.monotonic()
-            nearest = math.inf
+            now, alone_at = time.monotonic(), self._alone_at
+            nearest = math.inf if alone_at is None or alone_at <= now else alone_at
             for run in self._held():
                 if run.was_cut is not None:
                     continue
-                if run.deadline is not None and run.deadline <= now:
+                if alone_at is not None and alone_at <= now:
+                    run.cut("held_for_dead")
+                elif run.deadline is not None and run.deadline <= now:
                     run.cut("deadline_exceeded")
                 elif run.fence_at <= now:
                     run.cut("lease_not_renewed")

@@ -29,6 +29,8 @@ _TRIM_S = 300.0
 # Longer than a worker needs to find a restarted server again, s.
 _GRACE_S = 1.8
 _BREATH_S = 0.05
+# How often those who do not lead look whether the leader does its work, s.
+_STAND_IN_S = 5.0
 _AHEAD_DAYS = 7
 _BATCHES = 10
 _PRUNE = 2000
@@ -42,10 +44,11 @@ class Scheduler:
         self._runtime = runtime
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        self._needs = needs.Backstop(runtime)
         self._missing: dict[str, float] = {}
         self._trim_at = 0.0
-        self._needs = needs.Backstop(runtime)
         self._more = False
+        self._stand_in_at = 0.0
 
     def start(self) -> None:
         """Begin."""
@@ -72,18 +75,18 @@ class Scheduler:
                     extra={"action": "job_reaped", "job_id": str(ended.job_id), "status": ended.status.value},
                 )
                 self._runtime.announce(ended.job_id)
+            needs.advance(self._runtime, [ended.job_id for ended in reaped if ended.status is Status.ERROR])
             if reaped:  # to be claimed again, or a limited kind has a place
                 notifier.notify(JOB_QUEUED)
         for expired in self._batches(jobs.expire):
-            needs.advance(self._runtime, [ended.job_id for ended in reaped if ended.status is Status.ERROR])
             for ended in expired:
                 log.info("deadline passed", extra={"action": "job_expired", "job_id": str(ended.job_id)})
                 notifier.notify(JOB_ENDED, str(ended.job_id))
                 self._runtime.announce(ended.job_id)
+            needs.advance(self._runtime, [ended.job_id for ended in expired])
 
     def trim(self) -> None:
         """Make the coming days' event partitions, drop old ones, and forget workers of long ago.
-            needs.advance(self._runtime, [ended.job_id for ended in expired])
 
         Raises Unavailable when a long reader is in the way of a partition.
         """
@@ -106,6 +109,7 @@ class Scheduler:
                     self._turn()
                 else:
                     self._missing.clear()
+                    self._stand_in()
             except LlmMcpError as error:
                 self._missing.clear()  # nobody could be seen meanwhile
                 log.warning("sweep failed", extra={"action": "sweep_failed", "error": str(error)})
@@ -117,11 +121,11 @@ class Scheduler:
 
     def _turn(self) -> None:
         self.sweep()
+        self._needs.look()
         Schedules(self._runtime).fire()
         for _ in range(_BATCHES):
             if not self.expire_results():
                 break
-        self._needs.look()
         now = time.monotonic()
         due = now >= self._trim_at
         if due or self._more:
@@ -129,6 +133,16 @@ class Scheduler:
         if due:
             self._trim_at = now + _TRIM_S
             self.trim()
+
+    def _stand_in(self) -> None:
+        """Now and then do what cannot wait, though another leads: one that stands still keeps the lead."""
+        now = time.monotonic()
+        if now < self._stand_in_at:
+            return
+        if self._stand_in_at:
+            self.sweep()
+            Schedules(self._runtime).fire()
+        self._stand_in_at = now + _STAND_IN_S * random.uniform(0.5, 1.5)  # noqa: S311 - jitter, no secret
 
     def _pause_s(self) -> float:
         """Return when to look again, s: soon, when a worker is missing that may be gone by then."""

@@ -21,6 +21,7 @@ from llm_mcp.errors import SetupError, Unavailable
 from .pool import Connection, Database, Row, connect, first_line
 
 _ROUNDS = 4
+_AWAY = ("Connection refused", "starting up", "shutting down", "in recovery", "not yet accepting connections")
 _PATIENCE_S = 5.0
 _NOTICE_S = 2.0
 
@@ -120,6 +121,11 @@ def require_sessions(dsn: str, setting: str) -> None:
             f"{setting} leads to a transaction pooler, where no session is ours:"
             " set LLM_MCP_DB_DIRECT_DSN to Postgres itself"
         )
+
+
+def is_away(why: Exception) -> bool:
+    """Return whether a failed connection says that there is no server (yet), which is no cut wire."""
+    return any(words in str(why) for words in _AWAY)
 
 
 def life_held(db: Database, life_key: int) -> bool:

@@ -219,7 +219,7 @@ class Listener:
         self._heard_on.update(channels)
         self._tell(channels)
 
-    def _lost(self) -> None:
+    def _lost(self, _why: Exception | None) -> None:
         self._heard_on.clear()
         self._tell(self._channels)
 

@@ -23,8 +23,8 @@ class Session:
     """A connection of its own and the one thread that uses it, between `start` and `close`.
 
     Parameters: `dsn`, which must reach Postgres itself, not a pooler; `name`, of the thread; `begin`, called with every
-    new connection; `heard`, called with each notice; `lost`, called whenever the connection is gone. All are called on
-    the session's thread.
+    new connection; `heard`, called with each notice; `lost`, called with what happened whenever the connection is gone
+    or could not be made. All are called on the session's thread.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class Session:
         name: str,
         begin: Callable[[Connection], None],
         heard: Callable[[psycopg.Notify], None] = lambda _: None,
-        lost: Callable[[], None] = lambda: None,
+        lost: Callable[[Exception | None], None] = lambda _: None,
     ) -> None:
         self._dsn = dsn
         self._begin = begin
@@ -73,6 +73,7 @@ class Session:
 
     def _run(self) -> None:
         while not self._closing.is_set():
+            why: Exception | None = None
             try:
                 with psycopg.connect(conninfo(self._dsn), autocommit=True, prepare_threshold=None) as conn:
                     with self._mutex:
@@ -80,11 +81,13 @@ class Session:
                     self._begin(conn)
                     self._serve(conn)
             except (psycopg.Error, OSError) as error:
+                why = error
                 log.warning("a session was lost", extra={"action": "session_lost", "error": type(error).__name__})
-            except Exception:
+            except Exception as error:
+                why = error
                 # Whoever waits for notices, or is held for dead without this session, needs the next one.
                 log.exception("a session was lost", extra={"action": "session_lost"})
-            self._lost()
+            self._lost(why)
             self._closing.wait(_AGAIN_S)
 
     def _serve(self, conn: Connection) -> None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import os
 import signal
 import subprocess
 import sys
-import tarfile
 import threading
 import time
 from collections.abc import Iterator
@@ -38,8 +36,8 @@ def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if not added or git("rev-list", "--parents", "-1", added[-1]).decode().count(" ") == 0:
         pytest.skip("this checkout has no history to take the version before from")
     folder = tmp_path_factory.mktemp("before")
-    with tarfile.open(fileobj=io.BytesIO(git("archive", f"{added[-1]}^", "llm_mcp", *_PARTS))) as archive:
-        archive.extractall(folder, filter="data")
+    packed = git("archive", f"{added[-1]}^", "llm_mcp", *_PARTS)
+    subprocess.run(["tar", "-x", "-C", str(folder)], input=packed, check=True)
     for part in _PARTS:
         (folder / part).rename(folder / "llm_mcp" / part)
     return folder

@@ -92,18 +92,13 @@ def test_a_worker_behind_a_cut_line_lets_go_before_another_begins(
     cut_now_and_then(far, network.cut if fault == "cut" else network.reset, network.restore, cuts_s, liveness=liveness)
 
 
-BROKEN = pytest.mark.xfail(
-    reason="whose session broke and cannot come back trusts its leases longer than the server does", strict=False
-)
-
-
 @CUTS
 @pytest.mark.parametrize(
     ("fault", "lease_s"),
     [
         ("hold", LEASE_S),
-        pytest.param("cut", LEASE_S, marks=[BROKEN, pytest.mark.soak]),
-        pytest.param("cut", 12.0, marks=BROKEN),
+        pytest.param("cut", LEASE_S, marks=pytest.mark.soak),
+        ("cut", 12.0),
     ],
 )
 def test_a_worker_on_a_broken_wire_lets_go_before_another_begins(

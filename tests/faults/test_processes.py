@@ -84,9 +84,6 @@ def test_a_late_result_that_was_on_its_way_is_refused(ground: Ground) -> None:
     assert lost_leases(ground.verdict()) == THREADS
 
 
-@pytest.mark.xfail(
-    reason="who leads keeps the lead while it stands still, and nobody else takes leases back", strict=False
-)
 def test_a_leader_that_stands_still_is_followed_by_another(ground: Ground) -> None:
     (leader,) = ground.workers("leader")
     ground.ask_for(THREADS, s=1.0)
