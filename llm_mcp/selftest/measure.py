@@ -34,6 +34,7 @@ _STUB_JOBS = (1000, 20_000)
 _PICKUPS = (100, 300)
 _LONGEST_S = 10.0  # of the submits: a slow disk must not make it a matter of minutes
 _WARM_UP = 20
+_BESIDES = 1000  # jobs, at most, besides three times those asked for
 _COMMITS = 30
 _QUESTIONS = 50
 _PAUSE_S = (0.005, 0.04)
@@ -56,7 +57,7 @@ def measure(settings: Settings, *, jobs: int, threads: int, processes: int, say:
     ):
         if not 1 <= value <= most:
             raise InvalidInput(f"must be between 1 and {most}", field=name)
-    with interruptible(), place(settings, say, most=_WARM_UP + _COMMITS + 2 * jobs + 1) as where:
+    with interruptible(), place(settings, say, most=3 * jobs + _BESIDES) as where:
         try:
             return _measure(where, jobs=jobs, threads=threads, processes=processes, say=say)
         except KeyboardInterrupt:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -144,8 +145,9 @@ def test_an_interrupted_run_leaves_nothing(settings: Settings, dsn: str, number:
     process = begin(settings, "--jobs", "3000", "--json")
     said_by(process, during)
     assert schemas(dsn) != []
-    process.send_signal(number)
-    process.send_signal(number)  # who is impatient gets no less
+    while process.poll() is None:  # who is impatient gets no less
+        process.send_signal(number)
+        time.sleep(0.02)
     code, said, complained = finished(process)
     assert code == 128 + number
     assert said == ""
