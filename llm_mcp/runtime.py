@@ -90,12 +90,12 @@ class Runtime:
     @_once
     def notifier(self) -> Notifier:
         """Sends wake-ups."""
-        return Notifier(self.dsn)
+        return Notifier(self.dsn, schema=self.settings.db_schema)
 
     @_once
     def listener(self) -> Listener:
         """Hears wake-ups."""
-        return Listener(self.direct_dsn)
+        return Listener(self.direct_dsn, schema=self.settings.db_schema)
 
     def provider(self, name: str) -> Provider:
         """Return the provider of that name: `ollama`, `openai` or `openrouter`.

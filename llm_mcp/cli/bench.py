@@ -39,9 +39,6 @@ def queue(
     your jobs and workers are not touched. The Postgres is the one that is set (--dsn), else the embedded one if it
     runs, else one that is started for the moment. It needs the right to create schemas. Other work on the machine
     or the server makes the figures worse, and the test is load for that work.
-
-    Workers of yours on the same database hear the test's notices: each idle one looks for a job of its own schema
-    and finds none. That is load for both; the figures are true of the queue alone when these workers are stopped.
     """
     from llm_mcp import logs
     from llm_mcp.selftest import measure

@@ -21,6 +21,7 @@ import psycopg
 
 from .pool import Connection, conninfo
 from .session import Session
+from .sql import DEFAULT_SCHEMA
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,12 @@ _SEND = """SELECT pg_notify(n ->> 0, n ->> 1)
   FROM set_config('synchronous_commit', 'off', true), json_array_elements(%s::json) AS n"""
 
 
+def channel_of(channel: str, schema: str) -> str:
+    """Return what a channel is called for the tables of a schema: channels are the database's, and several schemas may
+    share one. Postgres takes 63 bytes."""
+    return channel if schema == DEFAULT_SCHEMA else f"{channel}_{schema}"[:63]
+
+
 class Waker(Protocol):
     """Something that can be set, such as an Event."""
 
@@ -56,8 +63,9 @@ class Notifier:
     Under load repeats are merged; past a bound notices are dropped, for polling finds the work all the same.
     """
 
-    def __init__(self, dsn: str) -> None:
+    def __init__(self, dsn: str, *, schema: str = DEFAULT_SCHEMA) -> None:
         self._dsn = dsn
+        self._schema = schema
         self._pending: dict[tuple[str, str], None] = {}
         self._mutex = threading.Lock()
         self._wake = threading.Event()
@@ -119,7 +127,8 @@ class Notifier:
             if self._conn is None:
                 # Never prepared: the connection may be a pooler's.
                 self._conn = psycopg.connect(conninfo(self._dsn), autocommit=True, prepare_threshold=None)
-            self._conn.execute(_SEND, (orjson.dumps(list(batch)).decode(),))
+            notices = [(channel_of(channel, self._schema), payload) for channel, payload in batch]
+            self._conn.execute(_SEND, (orjson.dumps(notices).decode(),))
         except psycopg.Error as error:
             log.warning("cannot notify", extra={"action": "notify_failed", "error": type(error).__name__})
             if self._conn is not None:
@@ -136,8 +145,10 @@ class Listener:
     listened to. Whenever it was lost everybody is told, because notices may have been missed.
     """
 
-    def __init__(self, dsn: str) -> None:
+    def __init__(self, dsn: str, *, schema: str = DEFAULT_SCHEMA) -> None:
         self._dsn = dsn
+        self._schema = schema
+        self._named: dict[str, str] = {}
         self._waiting: dict[tuple[str, str], set[Waker]] = defaultdict(set)
         self._handlers: dict[str, list[Callable[[str], None]]] = defaultdict(list)
         self._channels: set[str] = set()
@@ -215,7 +226,9 @@ class Listener:
 
     def _listen(self, conn: Connection, channels: list[str]) -> None:
         for channel in channels:
-            conn.execute(f"LISTEN {channel}")
+            name = channel_of(channel, self._schema)
+            self._named[name] = channel
+            conn.execute(f'LISTEN "{name}"')  # both parts are plain identifiers
         self._heard_on.update(channels)
         self._tell(channels)
 
@@ -224,9 +237,10 @@ class Listener:
         self._tell(self._channels)
 
     def _hear(self, notice: psycopg.Notify) -> None:
+        channel = self._named[notice.channel]
         with self._mutex:
-            events = list(self._waiting.get((notice.channel, notice.payload), ()))
-            handlers = list(self._handlers.get(notice.channel, ()))
+            events = list(self._waiting.get((channel, notice.payload), ()))
+            handlers = list(self._handlers.get(channel, ()))
         for event in events:
             event.set()
         for handler in handlers:

@@ -82,6 +82,22 @@ def test_a_notice_wakes_those_who_asked_for_it_and_nobody_else(listener: Listene
     assert payloads == [job]
 
 
+def test_schemas_of_one_database_do_not_hear_each_other(own: str, listener: Listener, notifier: Notifier) -> None:
+    other_listener, other_notifier = Listener(own, schema="Other"), Notifier(own, schema="Other")
+    try:
+        mine, others = ear(listener, JOB_UPDATE, "job"), ear(other_listener, JOB_UPDATE, "job")
+        other_notifier.notify(JOB_UPDATE, "job")
+        assert others.wait(5)
+        assert not mine.is_set()
+        others.clear()
+        notifier.notify(JOB_UPDATE, "job")
+        assert mine.wait(5)
+        assert not others.is_set()
+    finally:
+        other_notifier.close()
+        other_listener.close()
+
+
 def test_a_quiet_sender_is_heard_within_milliseconds(listener: Listener, notifier: Notifier) -> None:
     event = ear(listener, JOB_QUEUED)
     notifier.notify(JOB_QUEUED)
