@@ -19,6 +19,7 @@ from llm_mcp.runtime import Runtime
 from llm_mcp.scheduler import Scheduler
 from llm_mcp.store import jobs as verbs
 from llm_mcp.store import needs as rows
+from llm_mcp.store.listen import JOB_QUEUED, JOB_UPDATE
 from llm_mcp.store.pool import Connection, Database, connect
 from llm_mcp.testing import drain
 from tests.integration.rows import claim, count, rewind
@@ -121,11 +122,13 @@ def test_a_chain_is_written_whole_and_runs_in_its_order(runtime: Runtime) -> Non
     assert last.wait(timeout=1) == [["a"]]
 
 
-def test_a_chain_may_need_others_too(runtime: Runtime) -> None:
+def test_whatever_comes_next_may_need_others_too(runtime: Runtime) -> None:
     other = say.submit(word="other", priority=-1)
     last = chain(say.prepare(word="one"), tell.prepare(after=[other]))
+    then = say.submit(word="two").then(tell, after=[other])
     drain()
     assert last.wait(timeout=1) == ["other", "one"]
+    assert then.wait(timeout=1) == ["two", "other"]
 
 
 def test_a_chain_submitted_again_is_the_same_chain(runtime: Runtime, sql: Connection) -> None:
@@ -134,10 +137,11 @@ def test_a_chain_submitted_again_is_the_same_chain(runtime: Runtime, sql: Connec
     )
     assert first.id == second.id
     assert (count(sql), edges(sql), listed(sql)) == (2, 1, 1)
-    third = chain(say.prepare(word=1, idempotency_key="a"), tell.prepare())  # the key's own job is what it needs
-    assert count(sql) == 3
+    parts = (say.prepare(word=1, idempotency_key="a"), tell.prepare(idempotency_key="b"), tell.prepare())
+    third = chain(*parts)  # the key's own job is what it needs
+    assert (count(sql), edges(sql), listed(sql)) == (3, 2, 2)
     drain()
-    assert third.wait(timeout=1) == [1]
+    assert third.wait(timeout=1) == [[1]]
 
 
 def test_a_group_and_then(runtime: Runtime) -> None:
@@ -319,6 +323,7 @@ def test_one_that_is_tried_again_by_hand_waits_again(runtime: Runtime, jobs: Job
     assert listed(sql) == 0
     assert jobs.retry([last.id]) == [last.id]
     assert blocked(sql, last)
+    assert listed(sql) == 1
     drain()
     assert last.wait(timeout=1) == [1]
 
@@ -333,6 +338,25 @@ def test_a_long_line_ends_at_once(runtime: Runtime, db: Database) -> None:
     moved = rows.advance(db, needed=[handles[0].id])
     assert len(moved) == 300
     assert {fate(handle) for handle in handles[1:]} == {STOPPED}
+
+
+def test_workers_and_watchers_are_told(runtime: Runtime, db: Database) -> None:
+    first, bad = say.submit(word=1), say.submit(word=2)
+    first.then(tell), (stopped := bad.then(tell))
+    listener = runtime.listener
+    with listener.subscribe(JOB_QUEUED, "") as worker, listener.subscribe(JOB_UPDATE, str(stopped.id)) as watcher:
+        until(lambda: listener.hears(JOB_QUEUED) and listener.hears(JOB_UPDATE))
+        runtime.notifier.notify(JOB_UPDATE, str(stopped.id))  # what was sent before it has come when this has
+        assert watcher.wait(5)
+        worker.clear()
+        watcher.clear()
+        assert verbs.cancel(db, bad.id)
+        assert needs.advance(runtime, [bad.id]) is False
+        assert watcher.wait(5)
+        assert not worker.is_set()
+        finish(db, *take(db))
+        assert needs.advance(runtime, [first.id]) is True
+        assert worker.wait(5)
 
 
 # — the backstop —
