@@ -240,8 +240,9 @@ SELECT id, status FROM ended;
 WITH old AS MATERIALIZED (
     SELECT o.id FROM llm.jobs o
      WHERE o.finished_at IS NOT NULL AND o.finished_at < statement_timestamp() - make_interval(days => %(days)s)
-       AND (SELECT true FROM llm.job_needs n JOIN llm.jobs j ON j.id = n.job_id
-             WHERE n.needs_id = o.id AND j.status IN ('queued', 'running') LIMIT 1) IS NULL
+       AND (SELECT true FROM llm.job_needs n
+             WHERE n.needs_id = o.id
+               AND (SELECT j.status FROM llm.jobs j WHERE j.id = n.job_id) IN ('queued', 'running') LIMIT 1) IS NULL
      ORDER BY o.finished_at LIMIT %(n)s FOR UPDATE OF o SKIP LOCKED
 ), told AS (
     DELETE FROM llm.job_attempts WHERE job_id = ANY (ARRAY(SELECT id FROM old))
@@ -346,8 +347,9 @@ WITH old AS MATERIALIZED (
     SELECT o.id FROM llm.jobs o
      WHERE o.finished_at IS NOT NULL AND o.finished_at < statement_timestamp() - make_interval(days => %(days)s)
        AND (%(status)s::text IS NULL OR o.status = %(status)s::text)
-       AND (SELECT true FROM llm.job_needs n JOIN llm.jobs j ON j.id = n.job_id
-             WHERE n.needs_id = o.id AND j.status IN ('queued', 'running') LIMIT 1) IS NULL
+       AND (SELECT true FROM llm.job_needs n
+             WHERE n.needs_id = o.id
+               AND (SELECT j.status FROM llm.jobs j WHERE j.id = n.job_id) IN ('queued', 'running') LIMIT 1) IS NULL
      ORDER BY o.finished_at LIMIT %(n)s FOR UPDATE OF o SKIP LOCKED
 ), told AS (
     DELETE FROM llm.job_attempts WHERE job_id = ANY (ARRAY(SELECT id FROM old))
@@ -361,8 +363,9 @@ DELETE FROM llm.jobs WHERE id = ANY (ARRAY(SELECT id FROM old)) RETURNING id;
 SELECT count(*) AS n FROM llm.jobs o
  WHERE o.finished_at IS NOT NULL AND o.finished_at < statement_timestamp() - make_interval(days => %(days)s)
    AND (%(status)s::text IS NULL OR o.status = %(status)s::text)
-   AND (SELECT true FROM llm.job_needs n JOIN llm.jobs j ON j.id = n.job_id
-         WHERE n.needs_id = o.id AND j.status IN ('queued', 'running') LIMIT 1) IS NULL;
+   AND (SELECT true FROM llm.job_needs n
+         WHERE n.needs_id = o.id
+           AND (SELECT j.status FROM llm.jobs j WHERE j.id = n.job_id) IN ('queued', 'running') LIMIT 1) IS NULL;
 
 -- name: expire_results
 -- Forget a batch of results whose time is over. A job that is done has a result, if only null: without one, it expired.

@@ -15,26 +15,32 @@ WITH RECURSIVE asked AS MATERIALIZED (
     SELECT job_id AS id FROM llm.job_needs WHERE needs_id = ANY(%(needed)s::uuid[])
      UNION SELECT unnest(%(job_ids)s::uuid[])
 ), found AS MATERIALIZED (
+    -- Rows are looked up one by one here, whatever the planner believes of tables that grew since they were analyzed.
     -- The newest need first: it is the likeliest to be unfinished.
-    SELECT j.id, (SELECT true FROM llm.job_needs n JOIN llm.jobs o ON o.id = n.needs_id
-                   WHERE n.job_id = j.id AND o.status IN ('queued', 'running') ORDER BY n.place DESC LIMIT 1) AS waits
-      FROM llm.jobs j
-     WHERE j.id = ANY (ARRAY(SELECT id FROM asked)) AND j.status = 'queued' AND j.blocked
+    SELECT j.id, (SELECT true FROM llm.job_needs n
+                   WHERE n.job_id = j.id AND (SELECT o.status FROM llm.jobs o WHERE o.id = n.needs_id) IN ('queued', 'running')
+                   ORDER BY n.place DESC LIMIT 1) AS waits
+      FROM asked a CROSS JOIN LATERAL (
+           SELECT b.id FROM llm.jobs b WHERE b.id = a.id AND b.status = 'queued' AND b.blocked OFFSET 0) AS j
 ), judged AS MATERIALIZED (
     -- All that one needs is looked at once in the end, not whenever one of them is finished.
-    SELECT f.id, CASE
+    SELECT f.id, f.waits, CASE
         WHEN f.waits AND f.id <> ALL(%(job_ids)s::uuid[]) THEN (
-            SELECT o.id FROM llm.job_needs n JOIN llm.jobs o ON o.id = n.needs_id
-             WHERE n.needs_id = ANY(%(needed)s::uuid[]) AND n.job_id = f.id AND NOT n.may_fail AND o.status = 'error' LIMIT 1)
+            SELECT n.needs_id FROM llm.job_needs n
+             WHERE n.needs_id = ANY(%(needed)s::uuid[]) AND n.job_id = f.id AND NOT n.may_fail
+               AND (SELECT o.status FROM llm.jobs o WHERE o.id = n.needs_id) = 'error' LIMIT 1)
         ELSE (
-            SELECT o.id FROM llm.job_needs n JOIN llm.jobs o ON o.id = n.needs_id
-             WHERE n.job_id = f.id AND NOT n.may_fail AND o.status = 'error' ORDER BY n.place LIMIT 1) END AS cause, f.waits
+            SELECT n.needs_id FROM llm.job_needs n
+             WHERE n.job_id = f.id AND NOT n.may_fail
+               AND (SELECT o.status FROM llm.jobs o WHERE o.id = n.needs_id) = 'error' ORDER BY n.place LIMIT 1) END AS cause
       FROM found f
 ), doomed (id, cause) AS (
     SELECT id, cause FROM judged WHERE cause IS NOT NULL
      UNION
-    SELECT j.id, n.needs_id FROM doomed d JOIN llm.job_needs n ON n.needs_id = d.id JOIN llm.jobs j ON j.id = n.job_id
-     WHERE NOT n.may_fail AND j.status = 'queued' AND j.blocked
+    SELECT n.job_id, n.needs_id FROM doomed d CROSS JOIN LATERAL (
+           SELECT e.job_id, e.needs_id FROM llm.job_needs e
+            WHERE e.needs_id = d.id AND NOT e.may_fail
+              AND (SELECT j.status = 'queued' AND j.blocked FROM llm.jobs j WHERE j.id = e.job_id) OFFSET 0) AS n
 ), verdict AS MATERIALIZED (
     SELECT id, cause FROM (
         SELECT id, NULL::uuid AS cause FROM judged WHERE cause IS NULL AND waits IS NULL

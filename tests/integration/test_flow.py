@@ -21,6 +21,7 @@ from llm_mcp.store import jobs as verbs
 from llm_mcp.store import needs as rows
 from llm_mcp.store.listen import JOB_QUEUED, JOB_UPDATE
 from llm_mcp.store.pool import Connection, Database, connect
+from llm_mcp.store.sql import statements
 from llm_mcp.testing import drain
 from tests.integration.rows import claim, count, rewind
 from tests.waiting import until
@@ -358,6 +359,21 @@ def test_workers_and_watchers_are_told(runtime: Runtime, db: Database) -> None:
         finish(db, *take(db))
         assert needs.advance(runtime, [first.id]) is True
         assert worker.wait(5)
+
+
+def test_judging_costs_what_is_judged_in_tables_nobody_analyzed_yet(
+    runtime: Runtime, db: Database, sql: Connection
+) -> None:
+    hub = say.submit(word=1)
+    for _ in range(4):
+        group(*(tell.prepare(after=[hub]) for _ in range(1000)))
+    for table in ("llm.jobs", "llm.job_needs"):
+        sql.execute("DELETE FROM pg_statistic WHERE starelid = %s::regclass", (table,))
+        sql.execute("UPDATE pg_class SET relpages = 0, reltuples = -1 WHERE oid = %s::regclass", (table,))
+    page = rows.blocked(db, after=UUID(int=0), n=100)
+    asked = {"needed": [], "job_ids": page, "n": 5000}
+    found = sql.execute("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + statements()["advance"], asked, prepare=False)
+    assert found.fetchone()["QUERY PLAN"][0]["Plan"]["Shared Hit Blocks"] < 30 * len(page)  # type: ignore[index] # it is there
 
 
 # — the backstop —

@@ -299,7 +299,7 @@ def in_order(name: str) -> dict[str, Any]:
         ("append", {"jobs_pkey"}),
         ("requeue", {"jobs_pkey", "jobs_running"}),
         ("prune_some", {"jobs_finished", "jobs_pkey", "job_attempts_pkey", "job_needs_followers", "job_needs_pkey"}),
-        ("advance", {"job_needs_followers", "job_needs_pkey", "jobs_pkey", "jobs_errors", "blocked_jobs_pkey"}),
+        ("advance", {"job_needs_followers", "job_needs_pkey", "jobs_pkey", "blocked_jobs_pkey"}),
         ("blocked", {"blocked_jobs_pkey", "jobs_pkey"}),
         ("inputs", {"job_needs_pkey", "jobs_pkey"}),
         ("expire_results", {"jobs_results_until", "jobs_pkey"}),
