@@ -107,12 +107,8 @@ def submit(db: Database, new: Sequence[New], *, conn: Connection | None = None) 
             "key": one.submission.idempotency_key,
             "key_s": one.submission.unique_s,
             "result_ttl_s": one.result_ttl_s if one.submission.result_ttl_s is None else one.submission.result_ttl_s,
-            # The rows of what a job needs are written in the same statement.
-            **(
-                {"after": one.submission.after, "after_error": one.submission.after_error}
-                if one.submission.after
-                else {}
-            ),
+            "after": one.submission.after or None,
+            "after_error": one.submission.after_error,
         }
         for one in new
     ]
