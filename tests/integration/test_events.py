@@ -193,6 +193,7 @@ def test_an_answer_that_was_lost_leaves_no_gap_and_no_repeat(
     run = a_run(held, far)
     run.text("a")
     run.text("b")
+    far.notifier.close()  # the next to speak is the stream
     proxy.lose_a_reply()
     with pytest.raises(Unavailable):
         run.flush()
