@@ -198,7 +198,8 @@ def test_an_answer_that_was_lost_leaves_no_gap_and_no_repeat(
     with pytest.raises(Unavailable):
         run.flush()
     assert proxy.lost.is_set()
-    assert told(db, held) == [(1, "a"), (2, "b")]
+    # Written, unless the connection was a new one, which first has the statement prepared.
+    assert told(db, held) in ([(1, "a"), (2, "b")], [(1, "a")])
     run.text("c")
     with pytest.raises(Unavailable):
         run.flush()
