@@ -5,6 +5,8 @@ The second half proves that the machine sees: with one check taken out of one st
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from uuid import UUID, uuid4
 
@@ -28,7 +30,8 @@ from llm_mcp.store import jobs as verbs
 from llm_mcp.store.pool import Connection, Database, connect
 from tests.integration.rows import add, empty
 
-MAX_ATTEMPTS = 4
+FOUND_S = 30.0
+"""A planted bug is found within this, s."""
 OPEN = ("queued", "running")
 
 
@@ -37,6 +40,7 @@ class Plain:
     """What a job is, without any database."""
 
     priority: int
+    max_attempts: int
     status: str = "queued"
     reason: str | None = None
     attempts: int = 0
@@ -51,7 +55,7 @@ class Plain:
 
     @property
     def tries_left(self) -> bool:
-        return self.attempts - self.releases < MAX_ATTEMPTS
+        return self.attempts - self.releases < self.max_attempts
 
     def end_attempt(self, how: str, *, again: bool, reason: str | None) -> None:
         assert self.token is not None
@@ -86,10 +90,10 @@ def machine(db: Database, conn: Connection) -> type[RuleBasedStateMachine]:
             return held, plain, plain.token == held.token
 
         @precondition(lambda self: sum(plain.status in OPEN for plain in self.model.values()) < 2)
-        @rule(priority=st.integers(0, 2))
-        def submit(self, priority: int) -> None:
-            job_id = add(db, priority=priority, max_attempts=MAX_ATTEMPTS)
-            self.model[job_id] = Plain(priority)
+        @rule(priority=st.integers(0, 2), max_attempts=st.sampled_from([4, 4, 4, 2]))
+        def submit(self, priority: int, max_attempts: int) -> None:
+            job_id = add(db, priority=priority, max_attempts=max_attempts)
+            self.model[job_id] = Plain(priority, max_attempts)
 
         @some_job
         @rule(worker=st.sampled_from("ab"), lost=st.booleans(), n=st.integers(1, 2))
@@ -261,6 +265,15 @@ def run(db: Database, *phases: Phase, examples: int) -> None:
         )
 
 
+def broken(dsn: str, statement: str, check: str, instead: str) -> Database:
+    """Return the database with one statement that says something else in one place."""
+    db = Database(dsn, size=1)
+    text = db._statements[statement]
+    assert check in text
+    db._statements = {**db._statements, statement: text.replace(check, instead)}  # type: ignore[assignment] # a plain dict will do
+    return db
+
+
 def test_no_order_of_verbs_breaks_a_promise(own: str) -> None:
     db = Database(own, size=1)
     try:
@@ -274,6 +287,11 @@ def test_no_order_of_verbs_breaks_a_promise(own: str) -> None:
     [
         ("turn", "AND j.lease_token = r.token", ""),
         ("turn", "AND j.lease_token = r.token\n     WHERE j.status = 'running'", "WHERE j.status <> 'done'"),
+        ("turn", "AND j.lease_token = r.token\n     WHERE j.status = 'running'", ""),
+        ("fail", "AND lease_token = %(token)s", ""),
+        ("reap", "crashes = crashes + 1,\n", "\n"),
+        ("turn", "ORDER BY priority DESC, queued_at", "ORDER BY queued_at"),
+        ("claimed", "AND worker_id = %(worker_id)s AND claim_id = %(claim_id)s", "AND worker_id = %(worker_id)s"),
         ("heartbeat", "AND j.lease_token = h.token", ""),
         ("release", "AND j.lease_token = h.token", ""),
         ("cancel", "AND status IN ('queued', 'running')", "AND status <> 'error'"),
@@ -285,13 +303,48 @@ def test_no_order_of_verbs_breaks_a_promise(own: str) -> None:
 )
 def test_the_machine_finds_what_is_taken_out(own: str, statement: str, check: str, instead: str) -> None:
     """The status alone is not in the list: a row's own constraint ties it to the token."""
-    db = Database(own, size=1)
-    text = db._statements[statement]
-    assert check in text
-    db._statements = {**db._statements, statement: text.replace(check, instead)}  # type: ignore[assignment] # a plain dict will do
+    db = broken(own, statement, check, instead)
+    began_at = time.monotonic()
     try:
         with pytest.raises(BaseException) as caught:  # noqa: PT011 - an assertion, a constraint, or a group of both
             run(db, Phase.generate, examples=2000)
         assert not isinstance(caught.value, KeyboardInterrupt)
+        assert time.monotonic() - began_at < FOUND_S
     finally:
         db.close()
+
+
+# — what a sequence of few jobs cannot show —
+
+
+def sweep_all(db: Database, sweep: Callable[[Database], list[verbs.Ended]]) -> list[int]:
+    """Sweep until there is nothing left and return how many jobs each sweep moved."""
+    with connect(db.dsn) as conn:
+        empty(conn)
+        conn.execute(
+            "INSERT INTO llm.jobs (id, kind, status, attempts, begun_at, worker_id, lease_token, lease_until,"
+            " deadline_at) SELECT llm.new_id(), 'echo', 'running', 1, now(), 'w', n, t, t"
+            " FROM generate_series(1, %s) n, (SELECT now() - interval '1 s') AS past (t)",
+            (2 * verbs.SWEEP + 50,),
+        )
+    sizes = []
+    while moved := sweep(db):
+        sizes.append(len(moved))
+    return sizes
+
+
+@pytest.mark.parametrize(("statement", "sweep"), [("reap", verbs.reap), ("expire", verbs.expire)])
+def test_however_much_ends_at_once_a_sweep_moves_a_bounded_batch(
+    own: str, statement: str, sweep: Callable[[Database], list[verbs.Ended]]
+) -> None:
+    """Else one statement would hold the rows of a whole outage for as long as it takes; the planted bug shows."""
+    began_at = time.monotonic()
+    for db, sizes in (
+        (Database(own, size=1), [verbs.SWEEP, verbs.SWEEP, 50]),
+        (broken(own, statement, "LIMIT %(n)s ", ""), [2 * verbs.SWEEP + 50]),
+    ):
+        try:
+            assert sweep_all(db, sweep) == sizes
+        finally:
+            db.close()
+    assert time.monotonic() - began_at < FOUND_S

@@ -347,6 +347,40 @@ def test_a_long_queue_that_cannot_be_claimed_is_stepped_over_in_the_index(
     assert pages < 3000
 
 
+def test_a_claim_among_the_aged_walks_them_by_age_and_sorts_only_what_it_takes(conn: Connection) -> None:
+    """Everybody waits for longer than the ageing bound: fifty thousand are in the first order, by age."""
+    conn.execute("UPDATE llm.jobs SET queued_at = queued_at - interval '1 h' WHERE status = 'queued'")
+    values = {**in_order("turn"), "free": 8, "results": "[]"}
+    found = plan(conn, "turn", values)
+    assert found[0]["Actual Rows"] == 8
+    assert all(node["Actual Rows"] <= 16 for node in found if node["Node Type"] in ("Sort", "Incremental Sort"))
+    walked = [node for node in found if node.get("Index Name") == "jobs_by_age" and node["Actual Loops"]]
+    assert [(node["Node Type"], node["Actual Rows"]) for node in walked] == [("Index Scan", 8)]
+    assert read_whole(found) == set()
+
+
+def test_a_claim_goes_on_from_its_place_in_the_index(conn: Connection) -> None:
+    """What lies before it is not walked over, aged or fresh."""
+    (row,) = conn.execute(
+        "SELECT queued_at::text FROM llm.jobs WHERE status = 'queued' AND priority = 2 ORDER BY queued_at OFFSET 9000"
+        " LIMIT 1"
+    ).fetchall()
+    fresh = {"aged_from": "infinity", "fresh_from": row["queued_at"], "priority_from": 2, "priority_to": 2}
+    values = {**in_order("turn"), "free": 8, "results": "[]"}
+    assert pages_of(plan(conn, "turn", {**values, **fresh})) < 300
+    conn.execute("UPDATE llm.jobs SET queued_at = queued_at - interval '1 h' WHERE status = 'queued'")
+    (row,) = conn.execute(
+        "SELECT queued_at::text FROM llm.jobs WHERE status = 'queued' ORDER BY queued_at OFFSET 40000 LIMIT 1"
+    ).fetchall()
+    aged = {"aged_from": row["queued_at"], "priority_from": -(2**31)}
+    assert pages_of(plan(conn, "turn", {**values, **aged})) < 300
+
+
+def pages_of(found: list[dict[str, Any]]) -> int:
+    assert found[0]["Actual Rows"] == 8
+    return int(found[0]["Shared Hit Blocks"] + found[0]["Shared Read Blocks"])
+
+
 def test_a_stream_is_read_from_one_partition(conn: Connection) -> None:
     row = conn.execute("SELECT id FROM llm.jobs WHERE status = 'running' LIMIT 1").fetchone()
     assert row is not None
