@@ -21,7 +21,7 @@ from .job import AfterError, Attempt, Job, Reason, Status, Submission
 from .kinds import KINDS, Kind, check_name
 from .runtime import Runtime
 from .store import jobs as rows
-from .store import workers
+from .store import sweeps, workers
 from .store.listen import JOB_ENDED, JOB_QUEUED
 from .store.workers import Worker
 from .watch import PATIENCE_S, Watch, wait_final
@@ -147,7 +147,7 @@ class Jobs:
     def prunable(self, *, days: int, status: Status | None = None) -> int:
         """Return how many jobs `prune` would delete. Raises InvalidInput naming the field."""
         _check_pruned(days, status)
-        return rows.prunable(self.runtime.db, days=days, status=status)
+        return sweeps.prunable(self.runtime.db, days=days, status=status)
 
     def prune(self, *, days: int, status: Status | None = None) -> Iterator[int]:
         """Delete jobs that finished over `days` days ago; yields how many, a batch at a time.
@@ -155,7 +155,7 @@ class Jobs:
         `status`: only those that are `done`, or in `error`. Raises InvalidInput naming the field.
         """
         _check_pruned(days, status)
-        while n := rows.prune_some(self.runtime.db, days=days, status=status, n=_BATCH):
+        while n := sweeps.prune_some(self.runtime.db, days=days, status=status, n=_BATCH):
             yield n
             if n < _BATCH:
                 return

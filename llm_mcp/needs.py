@@ -17,8 +17,8 @@ from .errors import LlmMcpError
 from .job import Status
 from .runtime import Runtime
 from .store import needs as rows
-from .store.jobs import Ended
 from .store.listen import JOB_QUEUED
+from .store.sweeps import Ended
 
 log = logging.getLogger(__name__)
 

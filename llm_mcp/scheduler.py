@@ -18,7 +18,7 @@ from .errors import LlmMcpError
 from .job import Status
 from .runtime import Runtime
 from .schedules import Schedules
-from .store import events, jobs, workers
+from .store import events, sweeps, workers
 from .store.leader import Leadership
 from .store.listen import JOB_ENDED, JOB_QUEUED
 from .store.pool import Database
@@ -68,7 +68,7 @@ class Scheduler:
     def sweep(self) -> None:
         """Take back ended leases and those of dead workers, end late jobs, and tell who waits for them."""
         notifier, gone = self._runtime.notifier, self._gone()
-        for reaped in self._batches(lambda db: jobs.reap(db, gone)):
+        for reaped in self._batches(lambda db: sweeps.reap(db, gone)):
             for ended in reaped:
                 log.warning(
                     "lease ended",
@@ -78,7 +78,7 @@ class Scheduler:
             needs.advance(self._runtime, [ended.job_id for ended in reaped if ended.status is Status.ERROR])
             if reaped:  # to be claimed again, or a limited kind has a place
                 notifier.notify(JOB_QUEUED)
-        for expired in self._batches(jobs.expire):
+        for expired in self._batches(sweeps.expire):
             for ended in expired:
                 log.info("deadline passed", extra={"action": "job_expired", "job_id": str(ended.job_id)})
                 notifier.notify(JOB_ENDED, str(ended.job_id))
@@ -95,11 +95,11 @@ class Scheduler:
 
     def prune(self) -> bool:
         """Delete one batch of jobs that finished long ago and say whether there may be more."""
-        return jobs.prune(self._runtime.db, days=self._runtime.settings.job_retention_days, n=_PRUNE) == _PRUNE
+        return sweeps.prune(self._runtime.db, days=self._runtime.settings.job_retention_days, n=_PRUNE) == _PRUNE
 
     def expire_results(self) -> bool:
         """Forget one batch of results whose time is over and say whether there may be more. They are hidden by then."""
-        return jobs.expire_results(self._runtime.db, n=_RESULTS) == _RESULTS
+        return sweeps.expire_results(self._runtime.db, n=_RESULTS) == _RESULTS
 
     def _run(self) -> None:
         leadership = Leadership(self._runtime.direct_dsn, self._runtime.db.schema)
@@ -156,10 +156,10 @@ class Scheduler:
         self._missing = {worker: self._missing.get(worker, now) for worker in workers.absent(self._runtime.db)}
         return [worker for worker, since in self._missing.items() if now - since >= _GRACE_S]
 
-    def _batches(self, sweep: Callable[[Database], list[jobs.Ended]]) -> Iterator[list[jobs.Ended]]:
+    def _batches(self, sweep: Callable[[Database], list[sweeps.Ended]]) -> Iterator[list[sweeps.Ended]]:
         """Yield the batches of a sweep until one comes back short; bounded, for the other duties wait."""
         for _ in range(_BATCHES):
             batch = sweep(self._runtime.db)
             yield batch
-            if len(batch) < jobs.SWEEP:
+            if len(batch) < sweeps.SWEEP:
                 return

@@ -10,24 +10,12 @@ from uuid import UUID
 
 import orjson
 
-from llm_mcp.config import LONGEST_LEASE_S
 from llm_mcp.errors import LeaseLost, NotFound
 from llm_mcp.job import Attempt, Job, Lease, Reason, Status, Submission
 
 from .pool import Connection, Database, Row
 
-MAX_CRASHES = 3
 _NO_CLAIM = UUID(int=0)
-SWEEP = 100
-"""Jobs one sweep moves at most."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """A job that a sweep moved: its id, and where to."""
-
-    job_id: UUID
-    status: Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,22 +235,6 @@ def cancel(db: Database, job_id: UUID) -> bool:
     return bool(db.run("cancel", {"job_id": job_id}))
 
 
-def reap(db: Database, gone: Sequence[str] = ()) -> list[Ended]:
-    """Take back one bounded batch of leases that ended, or that are held by the workers `gone`."""
-    params = {"n": SWEEP, "max_crashes": MAX_CRASHES, "longest_lease_s": LONGEST_LEASE_S, "gone": list(gone)}
-    return _ended(db.run("reap", params))
-
-
-def expire(db: Database) -> list[Ended]:
-    """End one bounded batch of jobs past their deadline."""
-    return _ended(db.run("expire", {"n": SWEEP}))
-
-
-def prune(db: Database, *, days: int, n: int = 1000) -> int:
-    """Delete up to `n` jobs that finished over `days` days ago and return how many went."""
-    return len(db.run("prune", {"days": days, "n": n}))
-
-
 def now(db: Database) -> datetime:
     """Return the database's time."""
     moment: datetime = db.run("clock")[0]["now"]
@@ -299,22 +271,6 @@ def requeue(db: Database, job_ids: Sequence[UUID]) -> list[UUID]:
     The tries do not count, and what the workers write from now on is refused.
     """
     return [row["id"] for row in db.run("requeue", {"job_ids": list(job_ids)})]
-
-
-def prune_some(db: Database, *, days: int, status: Status | None, n: int) -> int:
-    """As `prune`, of one status (None: of both)."""
-    return len(db.run("prune_some", {"days": days, "status": status and status.value, "n": n}))
-
-
-def prunable(db: Database, *, days: int, status: Status | None) -> int:
-    """Return how many jobs `prune_some` would delete."""
-    n: int = db.run("prunable", {"days": days, "status": status and status.value})[0]["n"]
-    return n
-
-
-def expire_results(db: Database, *, n: int) -> int:
-    """Forget up to `n` results whose time is over and return how many went."""
-    return len(db.run("expire_results", {"n": n}))
 
 
 def status(db: Database, job_id: UUID) -> Status:
@@ -368,10 +324,6 @@ def _job(row: Row) -> Job:
     row["status"] = Status(row["status"])
     row["reason"] = Reason(row["reason"]) if row["reason"] else None
     return Job(**row)
-
-
-def _ended(rows: list[Row]) -> list[Ended]:
-    return [Ended(row["id"], Status(row["status"])) for row in rows]
 
 
 def _refused(

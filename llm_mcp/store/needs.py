@@ -8,8 +8,8 @@ from uuid import UUID
 
 from llm_mcp.job import Reason, Status
 
-from .jobs import Ended
 from .pool import Connection, Database
+from .sweeps import Ended
 
 MOVED = 5000
 """Jobs one statement lets go, or ends, at most."""

@@ -11,6 +11,7 @@ import pytest
 from llm_mcp.job import Reason, Status
 from llm_mcp.jobs import Jobs
 from llm_mcp.store import jobs as verbs
+from llm_mcp.store import sweeps
 from llm_mcp.store.pool import Connection, Database
 from tests.integration.rows import add, claim, lease, rewind, whole
 
@@ -118,7 +119,7 @@ def test_an_expired_job_is_never_handed_out(db: Database, sql: Connection, jobs:
     job_id = add(db)
     sql.execute("UPDATE llm.jobs SET deadline_at = now() - interval '1 ms' WHERE id = %s", (job_id,))
     assert claim(db) == []
-    assert [(ended.job_id, ended.status) for ended in verbs.expire(db)] == [(job_id, Status.ERROR)]
+    assert [(ended.job_id, ended.status) for ended in sweeps.expire(db)] == [(job_id, Status.ERROR)]
     job = jobs.get(job_id)
     assert (job.status, job.reason, job.error) == (Status.ERROR, Reason.DEADLINE_EXCEEDED, "the deadline passed")
     assert jobs.attempts(job_id) == []
@@ -129,9 +130,9 @@ def test_a_running_job_is_ended_at_its_deadline(db: Database, sql: Connection, j
     sql.execute("UPDATE llm.jobs SET deadline_at = now() + interval '1 h' WHERE id = %s", (job_id,))
     (held,) = claim(db)
     assert held.seconds_left == pytest.approx(3600, abs=5)
-    assert verbs.expire(db) == []
+    assert sweeps.expire(db) == []
     sql.execute("UPDATE llm.jobs SET deadline_at = now() WHERE id = %s", (job_id,))
-    assert len(verbs.expire(db)) == 1
+    assert len(sweeps.expire(db)) == 1
     assert jobs.get(job_id).reason is Reason.DEADLINE_EXCEEDED
     assert [(a.status, a.reason) for a in jobs.attempts(job_id)] == [("error", "deadline_exceeded")]
     assert verbs.heartbeat(db, [(job_id, held.token)], lease_s=30) == set()
@@ -141,7 +142,7 @@ def test_finished_jobs_do_not_expire(db: Database, sql: Connection) -> None:
     held = lease(db)
     verbs.complete(db, held.job_id, held.token, result="{}")
     sql.execute("UPDATE llm.jobs SET deadline_at = now() - interval '1 h'")
-    assert verbs.expire(db) == []
+    assert sweeps.expire(db) == []
 
 
 # — a lost reply —
@@ -172,14 +173,14 @@ def crash(db: Database, dsn: str) -> Status:
     """Claim the one job, lose the lease, reap; return where the job went."""
     (held,) = claim(db)
     rewind(dsn, held.job_id)
-    (ended,) = verbs.reap(db)
+    (ended,) = sweeps.reap(db)
     assert ended.job_id == held.job_id
     return ended.status
 
 
 def test_a_lost_lease_ends_the_attempt_and_the_job_goes_on(db: Database, dsn: str, jobs: Jobs) -> None:
     job_id = add(db)
-    assert verbs.reap(db) == []
+    assert sweeps.reap(db) == []
     assert crash(db, dsn) is Status.QUEUED
     job = jobs.get(job_id)
     assert (job.status, job.reason, job.worker_id, job.lease_until) == (Status.QUEUED, None, None, None)
@@ -191,7 +192,7 @@ def test_a_lost_lease_ends_the_attempt_and_the_job_goes_on(db: Database, dsn: st
 
 def test_a_lease_that_still_runs_is_left_alone(db: Database) -> None:
     held = lease(db)
-    assert verbs.reap(db) == []
+    assert sweeps.reap(db) == []
     assert verbs.heartbeat(db, [(held.job_id, held.token)], lease_s=30) == {held.token}
 
 
@@ -255,19 +256,19 @@ def test_a_lease_beyond_any_that_was_given_has_ended(db: Database, sql: Connecti
     held, fine = lease(db), lease(db)
     sql.execute("UPDATE llm.jobs SET lease_until = now() + interval '1 day' WHERE id = %s", (held.job_id,))
     sql.execute("UPDATE llm.jobs SET lease_until = now() + interval '1 h' WHERE id = %s", (fine.job_id,))
-    assert [ended.job_id for ended in verbs.reap(db)] == [held.job_id]
+    assert [ended.job_id for ended in sweeps.reap(db)] == [held.job_id]
 
 
 def test_sweeps_are_bounded(db: Database, sql: Connection) -> None:
-    for _ in range(verbs.SWEEP + 5):
+    for _ in range(sweeps.SWEEP + 5):
         add(db)
-    claim(db, n=verbs.SWEEP + 5)
+    claim(db, n=sweeps.SWEEP + 5)
     sql.execute("UPDATE llm.jobs SET lease_until = now() - interval '1 s'")
-    assert len(verbs.reap(db)) == verbs.SWEEP
-    assert len(verbs.reap(db)) == 5
+    assert len(sweeps.reap(db)) == sweeps.SWEEP
+    assert len(sweeps.reap(db)) == 5
     sql.execute("UPDATE llm.jobs SET deadline_at = now() - interval '1 s'")
-    assert len(verbs.expire(db)) == verbs.SWEEP
-    assert len(verbs.expire(db)) == 5
+    assert len(sweeps.expire(db)) == sweeps.SWEEP
+    assert len(sweeps.expire(db)) == 5
 
 
 # — how attempts end —
@@ -316,7 +317,7 @@ def test_old_jobs_are_pruned_with_their_attempts_and_young_or_open_ones_stay(db:
     waiting = add(db)
     sql.execute("UPDATE llm.jobs SET queued_at = now() - interval '9 days'")
     sql.execute("UPDATE llm.jobs SET finished_at = now() - interval '8 days' WHERE id = %s", (old.job_id,))
-    assert verbs.prune(db, days=7) == 1
+    assert sweeps.prune(db, days=7) == 1
     left = {row["id"] for row in sql.execute("SELECT id FROM llm.jobs")}
     assert left == {young.job_id, waiting}
     assert sql.execute("SELECT FROM llm.job_attempts WHERE job_id = %s", (old.job_id,)).rowcount == 0
@@ -326,4 +327,4 @@ def test_pruning_goes_by_batches(db: Database) -> None:
     for _ in range(3):
         held = lease(db)
         verbs.complete(db, held.job_id, held.token, result="{}")
-    assert [verbs.prune(db, days=0, n=2) for _ in range(3)] == [2, 1, 0]
+    assert [sweeps.prune(db, days=0, n=2) for _ in range(3)] == [2, 1, 0]

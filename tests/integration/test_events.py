@@ -16,7 +16,7 @@ from llm_mcp.events import Cursor
 from llm_mcp.job import Lease
 from llm_mcp.run import Run
 from llm_mcp.runtime import Runtime
-from llm_mcp.store import events
+from llm_mcp.store import events, sweeps
 from llm_mcp.store import jobs as verbs
 from llm_mcp.store.pool import Connection, Database
 from tests.integration.proxy import Proxy
@@ -92,7 +92,7 @@ def test_the_same_numbers_of_another_attempt_are_other_events(db: Database, dsn:
     held = lease(db)
     events.append(db, held.job_id, held.token, [(1, "delta", '{"text":"old"}')])
     rewind(dsn, held.job_id)
-    verbs.reap(db)
+    sweeps.reap(db)
     (again,) = claim(db)
     events.append(db, again.job_id, again.token, [(1, "delta", '{"text":"new"}')])
     assert told(db, again) == [(1, "new")]

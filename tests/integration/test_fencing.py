@@ -12,7 +12,7 @@ import pytest
 
 from llm_mcp.errors import LeaseLost, NotFound
 from llm_mcp.job import Status
-from llm_mcp.store import events
+from llm_mcp.store import events, sweeps
 from llm_mcp.store import jobs as verbs
 from llm_mcp.store.pool import Database, connect
 from tests.integration.rows import add, claim, lease, rewind, whole
@@ -62,14 +62,14 @@ def _expired(db: Database, dsn: str) -> tuple[UUID, int]:
     job_id, token = _running(db, dsn)
     with connect(dsn) as conn:
         conn.execute("UPDATE llm.jobs SET deadline_at = now() WHERE id = %s", (job_id,))
-    assert len(verbs.expire(db)) == 1
+    assert len(sweeps.expire(db)) == 1
     return job_id, token
 
 
 def _reaped(db: Database, dsn: str) -> tuple[UUID, int]:
     job_id, token = _running(db, dsn)
     rewind(dsn, job_id)
-    assert len(verbs.reap(db)) == 1
+    assert len(sweeps.reap(db)) == 1
     return job_id, token
 
 

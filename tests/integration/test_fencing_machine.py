@@ -25,7 +25,7 @@ from hypothesis.stateful import (
 from llm_mcp.errors import LeaseLost
 from llm_mcp.events import Cursor
 from llm_mcp.job import Lease
-from llm_mcp.store import events
+from llm_mcp.store import events, sweeps
 from llm_mcp.store import jobs as verbs
 from llm_mcp.store.pool import Connection, Database, connect
 from tests.integration.rows import add, empty
@@ -195,7 +195,7 @@ def machine(db: Database, conn: Connection) -> type[RuleBasedStateMachine]:
         def pass_the_deadline(self, back: int) -> None:
             job_id, plain = self.job(back)
             conn.execute("UPDATE llm.jobs SET deadline_at = now() WHERE id = %s", (job_id,))
-            late = [one.job_id for one in verbs.expire(db)]
+            late = [one.job_id for one in sweeps.expire(db)]
             self.end_from_outside(plain, "deadline_exceeded", ended=late == [job_id])
 
         @some_job
@@ -206,12 +206,12 @@ def machine(db: Database, conn: Connection) -> type[RuleBasedStateMachine]:
                 "UPDATE llm.jobs SET lease_until = now() - interval '1 s' WHERE id = %s AND status = 'running'",
                 (job_id,),
             )
-            reaped = verbs.reap(db)
+            reaped = sweeps.reap(db)
             if plain.status != "running":
                 assert reaped == []
                 return
             plain.crashes += 1
-            pill = plain.crashes >= verbs.MAX_CRASHES
+            pill = plain.crashes >= sweeps.MAX_CRASHES
             again = plain.tries_left and not pill
             plain.end_attempt("lease_expired", again=again, reason="crashed" if pill else "lease_expired")
             assert [(ended.job_id, ended.status) for ended in reaped] == [(job_id, plain.status)]
@@ -317,7 +317,7 @@ def test_the_machine_finds_what_is_taken_out(own: str, statement: str, check: st
 # — what a sequence of few jobs cannot show —
 
 
-def sweep_all(db: Database, sweep: Callable[[Database], list[verbs.Ended]]) -> list[int]:
+def sweep_all(db: Database, sweep: Callable[[Database], list[sweeps.Ended]]) -> list[int]:
     """Sweep until there is nothing left and return how many jobs each sweep moved."""
     with connect(db.dsn) as conn:
         empty(conn)
@@ -325,7 +325,7 @@ def sweep_all(db: Database, sweep: Callable[[Database], list[verbs.Ended]]) -> l
             "INSERT INTO llm.jobs (id, kind, status, attempts, begun_at, worker_id, lease_token, lease_until,"
             " deadline_at) SELECT llm.new_id(), 'echo', 'running', 1, now(), 'w', n, t, t"
             " FROM generate_series(1, %s) n, (SELECT now() - interval '1 s') AS past (t)",
-            (2 * verbs.SWEEP + 50,),
+            (2 * sweeps.SWEEP + 50,),
         )
     sizes = []
     while moved := sweep(db):
@@ -333,15 +333,15 @@ def sweep_all(db: Database, sweep: Callable[[Database], list[verbs.Ended]]) -> l
     return sizes
 
 
-@pytest.mark.parametrize(("statement", "sweep"), [("reap", verbs.reap), ("expire", verbs.expire)])
+@pytest.mark.parametrize(("statement", "sweep"), [("reap", sweeps.reap), ("expire", sweeps.expire)])
 def test_however_much_ends_at_once_a_sweep_moves_a_bounded_batch(
-    own: str, statement: str, sweep: Callable[[Database], list[verbs.Ended]]
+    own: str, statement: str, sweep: Callable[[Database], list[sweeps.Ended]]
 ) -> None:
     """Else one statement would hold the rows of a whole outage for as long as it takes; the planted bug shows."""
     began_at = time.monotonic()
     for db, sizes in (
-        (Database(own, size=1), [verbs.SWEEP, verbs.SWEEP, 50]),
-        (broken(own, statement, "LIMIT %(n)s ", ""), [2 * verbs.SWEEP + 50]),
+        (Database(own, size=1), [sweeps.SWEEP, sweeps.SWEEP, 50]),
+        (broken(own, statement, "LIMIT %(n)s ", ""), [2 * sweeps.SWEEP + 50]),
     ):
         try:
             assert sweep_all(db, sweep) == sizes

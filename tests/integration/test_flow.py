@@ -19,6 +19,7 @@ from llm_mcp.runtime import Runtime
 from llm_mcp.scheduler import Scheduler
 from llm_mcp.store import jobs as verbs
 from llm_mcp.store import needs as rows
+from llm_mcp.store import sweeps
 from llm_mcp.store.listen import JOB_QUEUED, JOB_UPDATE
 from llm_mcp.store.pool import Connection, Database, connect
 from llm_mcp.store.sql import statements
@@ -444,15 +445,15 @@ def test_what_an_unfinished_job_needs_is_not_pruned(runtime: Runtime, db: Databa
     last = tell.submit(after=[old, other])
     drain()
     sql.execute("UPDATE llm.jobs SET finished_at = now() - interval '9 days' WHERE id = %s", (old.id,))
-    assert verbs.prunable(db, days=7, status=None) == 0
-    assert verbs.prune(db, days=7) == verbs.prune_some(db, days=7, status=None, n=9) == 0
+    assert sweeps.prunable(db, days=7, status=None) == 0
+    assert sweeps.prune(db, days=7) == sweeps.prune_some(db, days=7, status=None, n=9) == 0
     sql.execute("UPDATE llm.jobs SET run_at = now() WHERE id = %s", (other.id,))
     drain()
     assert last.wait(timeout=1) == ["old", "other"]
-    assert verbs.prune(db, days=7) == 1
+    assert sweeps.prune(db, days=7) == 1
     assert edges(sql) == 2
     sql.execute("UPDATE llm.jobs SET finished_at = now() - interval '9 days'")
-    assert verbs.prune_some(db, days=7, status=None, n=9) == 2
+    assert sweeps.prune_some(db, days=7, status=None, n=9) == 2
     assert edges(sql) == 0
 
 

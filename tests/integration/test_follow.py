@@ -18,7 +18,7 @@ from llm_mcp.handle import JobHandle
 from llm_mcp.job import Job, Lease, Status
 from llm_mcp.jobs import Jobs
 from llm_mcp.runtime import Runtime
-from llm_mcp.store import events
+from llm_mcp.store import events, sweeps
 from llm_mcp.store import jobs as verbs
 from llm_mcp.store.listen import JOB_UPDATE
 from llm_mcp.store.pool import connect
@@ -86,7 +86,7 @@ def finish(runtime: Runtime, held: Lease) -> None:
 def begin_again(runtime: Runtime, dsn: str, held: Lease) -> Lease:
     """Lose the lease and claim the job anew."""
     rewind(dsn, held.job_id)
-    verbs.reap(runtime.db)
+    sweeps.reap(runtime.db)
     (again,) = claim(runtime.db)
     runtime.announce(held.job_id)
     return again

@@ -14,8 +14,7 @@ from llm_mcp.jobs import Jobs
 from llm_mcp.keeper import new_worker_id
 from llm_mcp.run import Run
 from llm_mcp.runtime import Runtime
-from llm_mcp.store import events
-from llm_mcp.store import jobs as verbs
+from llm_mcp.store import events, sweeps
 from llm_mcp.store.listen import JOB_ENDED
 from llm_mcp.store.pool import Database, connect
 from tests.integration.conftest import Begin
@@ -42,7 +41,7 @@ def test_a_lease_is_renewed_for_as_long_as_the_work_takes(begin: Begin, db: Data
     for _ in range(4):
         fence_at = run.fence_at
         until(lambda before=fence_at: run.fence_at > before)  # type: ignore[misc] # mypy cannot infer a lambda with a default
-        assert verbs.reap(db) == []
+        assert sweeps.reap(db) == []
     assert run.was_cut is None
     assert 0 < lease_left_s(dsn, run) <= 1.0
 
@@ -70,7 +69,7 @@ def test_a_lease_that_was_taken_away_is_noticed_by_the_beat(begin: Begin, db: Da
 
     def take_away() -> bool:
         rewind(dsn, run.lease.job_id)
-        return bool(verbs.reap(db))  # not when a beat came between
+        return bool(sweeps.reap(db))  # not when a beat came between
 
     until(take_away)
     until(lambda: run.was_cut == "lease_lost", timeout_s=5)

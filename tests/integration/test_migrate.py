@@ -21,7 +21,7 @@ from llm_mcp.events import Cursor
 from llm_mcp.job import Status, Submission
 from llm_mcp.jobs import Jobs
 from llm_mcp.runtime import Runtime
-from llm_mcp.store import events, jobs, workers
+from llm_mcp.store import events, jobs, sweeps, workers
 from llm_mcp.store.leader import Leadership
 from llm_mcp.store.migrate import Migration, migrate, migrations, pending
 from llm_mcp.store.pool import Database, connect
@@ -210,8 +210,8 @@ def test_every_verb_works_in_another_schema_beside_ours(dsn: str, schema: str) -
         assert {service.get(job_id).status for job_id in ids} == {Status.DONE, Status.ERROR}
         assert len(service.attempts(done.job_id)) == 1
         assert len(service.page()) == 3
-        assert jobs.reap(db) == jobs.expire(db) == []
-        assert jobs.prune(db, days=1) == 0
+        assert sweeps.reap(db) == sweeps.expire(db) == []
+        assert sweeps.prune(db, days=1) == 0
         events.keep_days(db, ahead=9, keep=1)
         workers.seen(db, "w", name="", host="", pid=1, version="", kinds=[], threads=1, running=0)
         assert service.unserved() == {}

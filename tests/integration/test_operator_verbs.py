@@ -15,7 +15,7 @@ from llm_mcp.job import Reason, Status, Submission
 from llm_mcp.jobs import Jobs
 from llm_mcp.runtime import Runtime
 from llm_mcp.scheduler import Scheduler
-from llm_mcp.store import events
+from llm_mcp.store import events, sweeps
 from llm_mcp.store import jobs as verbs
 from llm_mcp.store.listen import JOB_ENDED, JOB_QUEUED
 from llm_mcp.store.pool import Connection, Database
@@ -65,26 +65,26 @@ def test_an_error_is_tried_anew_with_all_its_tries(db: Database, dsn: str, jobs:
 
 def test_one_that_killed_its_workers_has_a_clean_sheet(db: Database, dsn: str, jobs: Jobs) -> None:
     job_id = add(db, max_attempts=9)
-    for _ in range(verbs.MAX_CRASHES):
+    for _ in range(sweeps.MAX_CRASHES):
         claim(db)
         rewind(dsn, job_id)
-        verbs.reap(db)
+        sweeps.reap(db)
     assert jobs.get(job_id).reason is Reason.CRASHED
     jobs.retry([job_id])
     claim(db)
     rewind(dsn, job_id)
-    assert [ended.status for ended in verbs.reap(db)] == [Status.QUEUED]
+    assert [ended.status for ended in sweeps.reap(db)] == [Status.QUEUED]
 
 
 def test_a_deadline_that_passed_is_lifted_and_another_stays(db: Database, sql: Connection, jobs: Jobs) -> None:
     later = datetime.now(UTC) + timedelta(hours=1)
     ahead, past = failed(db, deadline_at=later), add(db, deadline_at=later)
     sql.execute("UPDATE llm.jobs SET deadline_at = now() WHERE id = %s", (past,))
-    verbs.expire(db)
+    sweeps.expire(db)
     assert jobs.get(past).reason is Reason.DEADLINE_EXCEEDED
     jobs.retry([past, ahead])
     assert (jobs.get(past).deadline_at, jobs.get(ahead).deadline_at) == (None, later)
-    assert verbs.expire(db) == []
+    assert sweeps.expire(db) == []
     assert {held.job_id for held in claim(db, n=9)} == {past, ahead}
 
 
@@ -252,7 +252,7 @@ def test_of_two_ends_at_once_one_stands(db: Database, dsn: str, jobs: Jobs, riva
 def test_retry_and_a_late_end_leave_one_row_in_one_state(db: Database, jobs: Jobs) -> None:
     """The reaper gave the job up, an operator tries it anew, and its first worker comes back: it changes nothing."""
     held = lease(db, max_attempts=1)
-    verbs.reap(db, gone=["w"])
+    sweeps.reap(db, gone=["w"])
     assert jobs.get(held.job_id).reason is Reason.LEASE_EXPIRED
     jobs.retry([held.job_id])
     with pytest.raises(LeaseLost):

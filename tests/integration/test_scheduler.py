@@ -17,7 +17,7 @@ from llm_mcp.keeper import Keeper
 from llm_mcp.runtime import Runtime
 from llm_mcp.scheduler import Scheduler
 from llm_mcp.store import jobs as verbs
-from llm_mcp.store import workers
+from llm_mcp.store import sweeps, workers
 from llm_mcp.store.listen import JOB_ENDED, JOB_QUEUED
 from llm_mcp.store.pool import Connection, Database, connect
 from tests.integration.proxy import Proxy
@@ -154,15 +154,15 @@ def _life_key(sql: Connection) -> int | None:
 
 
 def test_a_whole_fleet_that_died_is_taken_back_in_one_turn(runtime: Runtime, db: Database, sql: Connection) -> None:
-    for _ in range(2 * verbs.SWEEP + 1):
+    for _ in range(2 * sweeps.SWEEP + 1):
         add(db)
     claim(db, n=1000)
     sql.execute("UPDATE llm.jobs SET lease_until = now() - interval '1 s'")
     Scheduler(runtime).sweep()
-    assert sql.execute("SELECT FROM llm.jobs WHERE status = 'queued'").rowcount == 2 * verbs.SWEEP + 1
+    assert sql.execute("SELECT FROM llm.jobs WHERE status = 'queued'").rowcount == 2 * sweeps.SWEEP + 1
     sql.execute("UPDATE llm.jobs SET deadline_at = now()")
     Scheduler(runtime).sweep()
-    assert sql.execute("SELECT FROM llm.jobs WHERE reason = 'deadline_exceeded'").rowcount == 2 * verbs.SWEEP + 1
+    assert sql.execute("SELECT FROM llm.jobs WHERE reason = 'deadline_exceeded'").rowcount == 2 * sweeps.SWEEP + 1
 
 
 def test_one_of_many_leads_and_another_takes_over(schedule: Open, sql: Connection, db: Database, dsn: str) -> None:

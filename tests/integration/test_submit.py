@@ -19,6 +19,7 @@ from llm_mcp.job import Reason, Status, Submission
 from llm_mcp.jobs import Jobs
 from llm_mcp.runtime import Runtime
 from llm_mcp.store import jobs as verbs
+from llm_mcp.store import sweeps
 from llm_mcp.store.pool import Connection, Database
 from tests.integration.rows import add, claim, count, lease, whole
 from tests.waiting import until
@@ -164,7 +165,7 @@ def test_twenty_threads_with_one_key_make_one_job(jobs: Jobs, sql: Connection) -
 def test_a_key_that_was_pruned_is_free_again(db: Database, jobs: Jobs, sql: Connection) -> None:
     first = jobs.submit(Submission(kind="acme.any", payload={"n": 1}, idempotency_key="k"))
     jobs.cancel(first)
-    assert verbs.prune(db, days=0) == 1
+    assert sweeps.prune(db, days=0) == 1
     assert jobs.submit(Submission(kind="acme.any", payload={"n": 2}, idempotency_key="k")) != first
 
 
