@@ -22,6 +22,8 @@ from .errors import SetupError
 LONGEST_LEASE_S = 3600.0
 """The longest lease anybody may ask for, s."""
 _ENV_FILE = "LLM_MCP_ENV_FILE"
+_OLLAMA_PORT = 11434
+_HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9.])?|\[[0-9A-Fa-f:.]+\]")
 
 
 def installed_version() -> str:
@@ -67,6 +69,8 @@ class Settings(BaseSettings):
     # Providers
     ollama_base_url: str | None = Field(None, validation_alias=_env("OLLAMA_BASE_URL"))
     """Ollama to use; unset: 127.0.0.1:11434 when it answers, else the embedded device."""
+    ollama_extra_endpoints: str = Field("", validation_alias=_env("OLLAMA_EXTRA_ENDPOINTS"))
+    """Comma-separated HOST[:PORT] of further machines that serve Ollama's API."""
     local_ollama: bool = Field(True, validation_alias=_env("LLM_MCP_LOCAL_OLLAMA"))
     """Whether an Ollama on 127.0.0.1:11434 is used when it is there."""
     ollama_model: str | None = Field(None, validation_alias=_env("OLLAMA_MODEL"))
@@ -81,8 +85,13 @@ class Settings(BaseSettings):
     openrouter_api_key: SecretStr | None = Field(None, validation_alias=_env("OPENROUTER_API_KEY"))
     openrouter_base_url: str = Field("https://openrouter.ai/api/v1", validation_alias=_env("OPENROUTER_BASE_URL"))
     openrouter_model: str = Field("google/gemini-2.5-flash", validation_alias=_env("OPENROUTER_MODEL"))
+    cloud_embed_dimensions: int = Field(0, ge=0, le=65536, validation_alias=_env("CLOUD_EMBED_DIMENSIONS"))
+    """Numbers of a cloud vector where the request names no dimensions; 0: as many as the model has."""
     provider_timeout_s: float = Field(600.0, gt=0, le=86400, validation_alias=_env("LLM_MCP_PROVIDER_TIMEOUT_S"))
     """Longest silence of a provider before the call counts as dead, s."""
+
+    call_timeout_s: float = Field(120.0, gt=0, le=86400, validation_alias=_env("LLM_MCP_CALL_TIMEOUT_S"))
+    """How long a synchronous call waits for its job before it answers 504, s; the job goes on."""
 
     # Embedded model
     embedded_model: Path | None = Field(None, validation_alias=_env("LLM_MCP_EMBEDDED_MODEL"))
@@ -145,6 +154,15 @@ class Settings(BaseSettings):
             raise ValueError("must be a plain lower-case identifier")
         return value
 
+    @field_validator("ollama_extra_endpoints")
+    @classmethod
+    def _host_and_port(cls, value: str) -> str:
+        for place in _split(value):
+            host, port = split_endpoint(place)
+            if not _HOST.fullmatch(host) or not 0 < port <= 65535:
+                raise ValueError("must be HOST or HOST:PORT, comma-separated")
+        return value
+
     @field_validator("log_level")
     @classmethod
     def _known_level(cls, value: str) -> str:
@@ -162,14 +180,38 @@ class Settings(BaseSettings):
         """Return (host, port) of the HTTP door; an empty host is loopback."""
         return split_addr(self.http_addr, "CORE_HTTP_ADDR")
 
+    @property
+    def extra_devices(self) -> dict[str, str]:
+        """The machines of `ollama_extra_endpoints`: base URLs by device id, `extra:HOST` or `extra:HOST:PORT`."""
+        found = {}
+        for place in _split(self.ollama_extra_endpoints):
+            host, port = split_endpoint(place)
+            found[f"extra:{place}"] = f"http://{host}:{port}"
+        return found
+
     def user_modules(self) -> list[str]:
         """Return the names of the user's modules to import."""
-        return [name.strip() for name in self.modules.split(",") if name.strip()]
+        return _split(self.modules)
 
     @property
     def host_names(self) -> frozenset[str]:
         """The names of `allowed_hosts`, in lower case."""
-        return frozenset(name.strip().lower() for name in self.allowed_hosts.split(",") if name.strip())
+        return frozenset(name.lower() for name in _split(self.allowed_hosts))
+
+
+def _split(names: str) -> list[str]:
+    return [name.strip() for name in names.split(",") if name.strip()]
+
+
+def split_endpoint(place: str) -> tuple[str, int]:
+    """Return (host, port) of `HOST` or `HOST:PORT`, where HOST may be `[V6]` and keeps its brackets.
+
+    Without a port it is Ollama's, 11434; what is no number is port 0.
+    """
+    host, colon, port = place.rpartition(":")
+    if not colon or place.endswith("]"):
+        return place, _OLLAMA_PORT
+    return host, int(port) if port.isascii() and port.isdigit() and len(port) <= 5 else 0
 
 
 def split_addr(addr: str, name: str) -> tuple[str, int]:

@@ -4,10 +4,12 @@ LlmMcpError
 ├── InvalidInput            the caller's mistake: HTTP 400, names the field
 │   └── TooLarge            over a size limit: HTTP 413
 ├── NotFound                no such job: HTTP 404
+│   └── ModelNotFound       no machine and no provider has a model of that name
 ├── Conflict                the job is not in a status that allows it: HTTP 409
 │   ├── LeaseLost           the lease belongs to somebody else now, or to nobody
 │   └── KeyReused           the idempotency key already named another request: HTTP 422
 ├── Unavailable             something we need is down: HTTP 503 with Retry-After
+│   └── NoProvider          no key, or no machine that answers, for the model asked for
 ├── QueueFull               too many jobs wait already: HTTP 429 with Retry-After
 ├── SetupError              the installation or the settings are wrong; the text says what to do
 ├── WaitTimeout             the job did not finish in the time the caller gave
@@ -56,6 +58,12 @@ class NotFound(LlmMcpError):
     code = "not_found"
 
 
+class ModelNotFound(NotFound):
+    """Nothing we can reach has a model of that name."""
+
+    code = "model_not_found"
+
+
 class Conflict(LlmMcpError):
     """The job's status does not allow the move.
 
@@ -90,6 +98,18 @@ class Unavailable(LlmMcpError):
     def __init__(self, message: str, *, retry_after_s: float = 1.0) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class NoProvider(Unavailable):
+    """Nobody can take the call now.
+
+    Parameters: `message` for people; `code`: `no_api_key`, the provider has no key here; `no_device`, no machine of
+    ours answers.
+    """
+
+    def __init__(self, message: str, *, code: str, retry_after_s: float = 1.0) -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
+        self.code = code
 
 
 class QueueFull(LlmMcpError):

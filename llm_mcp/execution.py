@@ -31,9 +31,11 @@ def call(run: Run, provider: str, verb: Verb, payload: BaseModel) -> dict[str, A
     wire = _wire(run)
     run.when_cut(wire.arm())
     try:
-        reply = _ask(run.runtime.provider(provider), verb, asked, wire, run)
-    except ProviderError:
+        reply = _ask(run.runtime.provider(provider, device_id=_device(provider, asked)), verb, asked, wire, run)
+    except ProviderError as error:
         run.check()  # the provider failed while the attempt was being cut: nobody wants to hear of it
+        told = {"failure": error.code, "status": error.status, "retry_after_s": error.retry_after_s}
+        run.metrics.update({name: value for name, value in told.items() if value is not None})
         raise
     finally:
         run.when_cut(None)
@@ -105,6 +107,12 @@ def _ask(provider: Provider, verb: Verb, asked: dict[str, Any], wire: Wire, run:
     if verb == "chat":
         return provider.chat(asked, wire=wire, on_delta=on_delta)
     return provider.generate(asked, wire=wire, on_delta=on_delta)
+
+
+def _device(provider: str, asked: Mapping[str, Any]) -> str | None:
+    """Return the id of the device a payload names; addresses in it are never dialled."""
+    device_id = asked.get("device_id")
+    return device_id if provider == "ollama" and isinstance(device_id, str) else None
 
 
 def _wire(run: Run) -> Wire:

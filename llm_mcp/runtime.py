@@ -18,6 +18,7 @@ from .providers.base import Provider
 from .providers.ollama import Ollama
 from .providers.openai import OpenAI
 from .providers.openrouter import OpenRouter
+from .routing import LOCAL_DEVICE
 from .store import health
 from .store.listen import JOB_UPDATE, Listener, Notifier
 from .store.pool import Database
@@ -97,10 +98,19 @@ class Runtime:
         """Hears wake-ups."""
         return Listener(self.direct_dsn, schema=self.settings.db_schema)
 
-    def provider(self, name: str) -> Provider:
+    def part(self, name: str, make: Callable[[Runtime], T]) -> T:
+        """Return this process's one service of that name, made by `make` when it is first asked for."""
+        with self._making:
+            if name not in self._parts:
+                self._parts[name] = make(self)
+            part: T = self._parts[name]
+            return part
+
+    def provider(self, name: str, *, device_id: str | None = None) -> Provider:
         """Return the provider of that name: `ollama`, `openai` or `openrouter`.
 
-        Raises ProviderError (retryable) when no Ollama is to be found.
+        `device_id`: the machine whose Ollama is meant, one of `devices`; None or "": this process's own. Raises
+        ProviderError: retryable when no Ollama is to be found, not so for a device nobody set up here.
         """
         if name in self._providers:
             return self._providers[name]
@@ -108,7 +118,7 @@ class Runtime:
         match name:
             case "ollama":
                 return Ollama(
-                    self.ollama_url(),
+                    self.ollama_url(device_id),
                     default_model=settings.ollama_model,
                     default_embed_model=settings.ollama_embed_model,
                 )
@@ -127,11 +137,23 @@ class Runtime:
                 )
         raise SetupError(f"no provider is called {name!r}")
 
-    def ollama_url(self) -> str:
-        """Return the base URL of the Ollama to use: the one set, the local one, else the embedded device.
+    @property
+    def devices(self) -> list[str]:
+        """The ids of the machines that serve models to us: our own Ollama first."""
+        return [LOCAL_DEVICE, *self.settings.extra_devices]
 
-        Raises ProviderError (retryable) when there is none. The answer is kept for a few seconds.
+    def ollama_url(self, device_id: str | None = None) -> str:
+        """Return the base URL of a device; of our own it is the Ollama set, the local one, else the embedded device.
+
+        Raises ProviderError: retryable when we have none, not so for a device that nobody set up here. The answer is
+        kept for a few seconds.
         """
+        if device_id and device_id != LOCAL_DEVICE:
+            url = self.settings.extra_devices.get(device_id)
+            if url is None:
+                words = "no device of that id is set up here (OLLAMA_EXTRA_ENDPOINTS)"
+                raise ProviderError(words, retryable=False, code="not_found")
+            return url
         with self._mutex:
             known = self._ollama
         if known is not None and time.monotonic() - known[0] < _LOOK_AGAIN_S:

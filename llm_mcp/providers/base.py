@@ -55,12 +55,14 @@ class Reply:
 class Model:
     """A model a provider offers: its name, whether it is loaded, and what it can do where the provider says so.
 
-    `capabilities` are Ollama's words (`completion`, `embedding`, `tools`, `vision`, `thinking`), empty when unknown.
+    `capabilities` are Ollama's words (`completion`, `embedding`, `tools`, `vision`, `thinking`), empty when unknown;
+    `entry` is what the provider's own list says of it.
     """
 
     name: str
     loaded: bool = False
     capabilities: frozenset[str] = frozenset()
+    entry: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def embeds(self) -> bool:

@@ -83,8 +83,9 @@ class Ollama:
         listed = {entry["name"]: entry for entry in self._listing(wire, "/api/tags")}
         loaded = [entry["name"] for entry in self._listing(wire, "/api/ps")]
         return [
-            Model(name=name, loaded=name in loaded, capabilities=_capabilities(listed.get(name, {})))
+            Model(name=name, loaded=name in loaded, capabilities=_capabilities(entry), entry=entry)
             for name in dict.fromkeys([*loaded, *listed])
+            for entry in [listed.get(name, {})]
         ]
 
     def _body(self, asked: Mapping[str, Any], wire: Wire) -> dict[str, Any]:

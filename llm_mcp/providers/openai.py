@@ -100,7 +100,7 @@ class OpenAI:
         ) as answer:
             entries = parsed(self.name, answer.read()).get("data")
         return [
-            Model(name=entry["id"])
+            Model(name=entry["id"], entry=entry)
             for entry in (entries if isinstance(entries, list) else [])
             if isinstance(entry, dict) and isinstance(entry.get("id"), str)
         ]

@@ -76,6 +76,7 @@ VALUES: dict[str, dict[str, Any]] = {
     "verdicts": {"job_ids": [_ID], "tokens": [1]},
     "release": {"job_ids": [_ID], "tokens": [1]},
     "cancel": {"job_id": _ID},
+    "answer": {"job_id": _ID},
     "reap": {"n": 100, "max_crashes": 3, "longest_lease_s": 3600.0, "gone": ["w9"]},
     "expire": {"n": 100},
     "prune": {"days": 7, "n": 1000},

@@ -1,0 +1,152 @@
+"""Calls: a job submitted by somebody who waits for its answer. The job outlives whoever waits.
+
+One row is written, one notice waited for, one row read.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from threading import Event as Signal
+from typing import Any
+from uuid import UUID
+
+import orjson
+import uuid_utils.compat
+
+from .errors import JobFailed, Unavailable, WaitTimeout
+from .events import Cursor, Event
+from .job import Job, Reason, Status, Submission
+from .jobs import Jobs
+from .store import calls as rows
+from .store.calls import Standing
+from .store.listen import JOB_UPDATE
+from .watch import PATIENCE_S
+
+# A notice may be missed: how often a call looks by itself, where notices are heard and where not, s.
+_LOOK_ANYWAY_S = 2.0
+_LOOK_ANYWAY_DEAF_S = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """A call that was answered: the job's result, and how it came about.
+
+    `queued_ms`: how long the job waited before its last attempt began, ms.
+    """
+
+    job_id: UUID
+    result: Any = field(repr=False)
+    attempts: int
+    queued_ms: float | None = None
+    worker_id: str | None = None
+
+
+class CallFailed(JobFailed):
+    """The call's job ended in error.
+
+    Besides its `reason`: `job_id`; of a provider's refusal `status`, its HTTP status, `provider_code`, our word for it
+    (see ProviderError) and `retry_after_s`, its wish, s; each None where there was none.
+    """
+
+    def __init__(self, job_id: UUID, standing: Standing) -> None:
+        super().__init__(standing.error or "the job failed", reason=standing.reason or Reason.FAILED)
+        self.job_id = job_id
+        told = standing.metrics if standing.reason is Reason.FAILED else {}
+        self.status = _as(int, told.get("status"))
+        self.provider_code = _as(str, told.get("failure"))
+        self.retry_after_s = _as(float, told.get("retry_after_s"))
+
+
+class CallTimeout(WaitTimeout):
+    """The call's job is not finished in time; it goes on. `job_id` is where to ask later."""
+
+    def __init__(self, job_id: UUID, timeout_s: float) -> None:
+        super().__init__(f"job {job_id} is not finished after {timeout_s:g} s; it goes on")
+        self.job_id = job_id
+
+
+class Calls:
+    """Asks jobs and waits for what they answer. Cheap to make; safe for threads."""
+
+    def __init__(self, jobs: Jobs) -> None:
+        self._jobs = jobs
+        self._runtime = jobs.runtime
+
+    def ask(self, submission: Submission, *, timeout_s: float | None = None) -> Answered:
+        """Submit a job and return its answer; `timeout_s` (s) is how long to wait, None: as the settings say.
+
+        A submission whose idempotency key was used before gets the answer of that first job. Raises what `Jobs.submit`
+        raises, CallFailed, CallTimeout, and Unavailable when the database stays away.
+        """
+        until = time.monotonic() + self._patience(timeout_s)
+        job_id = submission.id or uuid_utils.compat.uuid7()
+        with self._runtime.listener.subscribe(JOB_UPDATE, str(job_id)) as wake:
+            found = self._jobs.submit(replace(submission, id=job_id))
+            if found == job_id:
+                return self._wait(job_id, wake, until, timeout_s)
+        return self.wait(found, timeout_s=max(0.0, until - time.monotonic()))
+
+    def wait(self, job_id: UUID, *, timeout_s: float | None = None) -> Answered:
+        """Return the answer of a job that was submitted before. Raises as `ask`, and NotFound."""
+        until = time.monotonic() + self._patience(timeout_s)
+        with self._runtime.listener.subscribe(JOB_UPDATE, str(job_id)) as wake:
+            wake.set()
+            return self._wait(job_id, wake, until, timeout_s)
+
+    def answer(self, job_id: UUID) -> Answered | None:
+        """Return the answer of a job, None while it is not finished. Raises CallFailed, NotFound, Unavailable."""
+        standing = rows.answer(self._runtime.db, job_id)
+        if not standing.status.final:
+            return None
+        if standing.status is Status.ERROR:
+            raise CallFailed(job_id, standing)
+        return Answered(
+            job_id=job_id,
+            result=orjson.loads(standing.result or "null"),
+            attempts=standing.attempts,
+            queued_ms=standing.queued_ms,
+            worker_id=standing.worker_id,
+        )
+
+    def stream(
+        self, call: Submission | UUID, after: Cursor | None = None, *, quiet_s: float = 15.0
+    ) -> tuple[UUID, Iterator[Event | Job | None]]:
+        """Submit a job (or take one that was) and return its id and its life: see `Jobs.follow`.
+
+        After its last item, the finished Job, `answer` says the same as `ask` would have. Raises what `Jobs.submit`
+        raises; the iterator what `Jobs.follow` raises.
+        """
+        job_id = call if isinstance(call, UUID) else self._jobs.submit(call)
+        return job_id, self._jobs.follow(job_id, after, quiet_s=quiet_s)
+
+    def _patience(self, timeout_s: float | None) -> float:
+        return self._runtime.settings.call_timeout_s if timeout_s is None else timeout_s
+
+    def _wait(self, job_id: UUID, wake: Signal, until: float, timeout_s: float | None) -> Answered:
+        lost_at = math.inf
+        while True:
+            hears = self._runtime.listener.hears(JOB_UPDATE)
+            left_s = until - time.monotonic()
+            wake.wait(max(0.0, min(left_s, _LOOK_ANYWAY_S if hears else _LOOK_ANYWAY_DEAF_S)))
+            wake.clear()
+            try:
+                answered = self.answer(job_id)
+                lost_at = math.inf
+            except Unavailable:
+                lost_at = min(lost_at, time.monotonic())
+                if time.monotonic() - lost_at >= PATIENCE_S:
+                    raise
+                answered = None
+            if answered is not None:
+                return answered
+            if left_s <= 0:
+                raise CallTimeout(job_id, self._patience(timeout_s))
+
+
+def _as(kind: type[Any], value: Any) -> Any:
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    return value if isinstance(value, kind) and not isinstance(value, bool) else None
