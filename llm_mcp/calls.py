@@ -47,13 +47,14 @@ class Answered:
 class CallFailed(JobFailed):
     """The call's job ended in error.
 
-    Besides its `reason`: `job_id`; of a provider's refusal `status`, its HTTP status, `provider_code`, our word for it
-    (see ProviderError) and `retry_after_s`, its wish, s; each None where there was none.
+    Besides its `reason`: `job_id` and the job's `kind`; of a provider's refusal `status`, its HTTP status,
+    `provider_code`, our word for it (see ProviderError) and `retry_after_s`, its wish, s; None where there was none.
     """
 
     def __init__(self, job_id: UUID, standing: Standing) -> None:
         super().__init__(standing.error or "the job failed", reason=standing.reason or Reason.FAILED)
         self.job_id = job_id
+        self.kind = standing.kind
         told = standing.metrics if standing.reason is Reason.FAILED else {}
         self.status = _as(int, told.get("status"))
         self.provider_code = _as(str, told.get("failure"))

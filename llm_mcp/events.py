@@ -3,6 +3,8 @@
 | type | data |
 |---|---|
 | `delta` | `{"text": …}` or `{"thinking": …}`: a piece of the answer; all texts of an attempt joined are its answer |
+| | `{"text": …, "logprobs": […]}`: the same with its tokens, where they were asked for |
+| | `{"tool_calls": […]}`: pieces of calls of tools in OpenAI's form, each with its `index` |
 | | `{"text": "", "truncated": true}`: the stream is over its bounds and ends here; the result is whole |
 | `progress` | `{"fraction": 0..1, "note": …}` |
 | `usage` | `{"tokens_in": …, "tokens_out": …, …}` |

@@ -100,7 +100,9 @@ def _ask(provider: Provider, verb: Verb, asked: dict[str, Any], wire: Wire, run:
         if delta.thinking:
             run.thinking(delta.thinking)
         if delta.text:
-            run.text(delta.text)
+            run.text(delta.text, logprobs=delta.logprobs)
+        if delta.tool_calls:
+            run.tool_calls(delta.tool_calls)
 
     if verb == "embed":
         return provider.embed(asked, wire=wire)

@@ -91,6 +91,7 @@ _BUILTIN: dict[str, type[BaseModel] | None] = {
     "openai.chat": Chat,
     "openai.embed": Embed,
     "openrouter.chat": Chat,
+    "openrouter.embed": Embed,
 }
 for _name, _model in _BUILTIN.items():
     KINDS.add(Kind(_name, _model))

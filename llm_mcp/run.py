@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any
 from uuid import UUID
@@ -72,20 +72,26 @@ class Run:
 
     # — for the one who works —
 
-    def text(self, text: str) -> None:
+    def text(self, text: str, *, logprobs: Sequence[Mapping[str, Any]] = ()) -> None:
         """Add a piece of the answer to the stream; the first one goes out at once, later ones within 100 ms.
 
+        `logprobs`: its tokens with their log probabilities, in OpenAI's form; such a piece is not joined to another.
         A stream over its bounds ends with a delta that says `truncated`, and what is added after that is dropped: the
         work and its result are none the worse for it. Raises Cut when the attempt must stop, as do all that add to the
         stream.
         """
         if text:
-            self._add(DELTA, {"text": text})
+            self._add(DELTA, {"text": text, **({"logprobs": list(logprobs)} if logprobs else {})})
 
     def thinking(self, text: str) -> None:
         """Add a piece of the model's reasoning to the stream."""
         if text:
             self._add(DELTA, {"thinking": text})
+
+    def tool_calls(self, pieces: Sequence[Mapping[str, Any]]) -> None:
+        """Add pieces of the model's calls of tools, in OpenAI's form, each with its `index`; they stay as they are."""
+        if pieces:
+            self._add(DELTA, {"tool_calls": list(pieces)})
 
     def progress(self, fraction: float, note: str = "") -> None:
         """Say how far the work is: `fraction` from 0 to 1, and a few words.
@@ -235,7 +241,7 @@ class Run:
         if kind != DELTA or not self._waiting:
             return False
         last_kind, last = self._waiting[-1]
-        if last_kind != DELTA or last.keys() != data.keys():
+        if last_kind != DELTA or last.keys() != data.keys() or not _just_text(data):
             return False
         (name,) = data
         if len(last[name]) > _LONG_PIECE:
@@ -254,8 +260,12 @@ class Run:
 
 def _size(kind: str, data: dict[str, Any]) -> int:
     """Return how many bytes of a stream an event is: of a delta its text, else all of it."""
-    texts = data.values() if kind == DELTA else [dumps_lossy(data)]
+    texts = data.values() if kind == DELTA and _just_text(data) else [dumps_lossy(data)]
     return sum(len(text) if text.isascii() else len(text.encode(errors="surrogatepass")) for text in texts)
+
+
+def _just_text(delta: dict[str, Any]) -> bool:
+    return len(delta) == 1 and "tool_calls" not in delta
 
 
 _running: ContextVar[Run | None] = ContextVar("llm_mcp_run", default=None)

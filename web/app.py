@@ -8,7 +8,7 @@ from llm_mcp.jobs import Jobs
 from llm_mcp.kinds import load_modules
 from llm_mcp.runtime import Runtime
 
-from . import errors, guard, health, jobs, stream
+from . import errors, guard, health, jobs, openai, stream
 from .streams import Streams
 
 
@@ -30,4 +30,5 @@ def create_app(runtime: Runtime) -> Flask:
     health.install(app)
     app.register_blueprint(jobs.blueprint)
     app.register_blueprint(stream.blueprint)
+    app.register_blueprint(openai.blueprint)
     return app

@@ -1,6 +1,6 @@
 -- name: answer
 -- What a call waits for: where its job stands, its result or error, and how its newest attempt went.
-SELECT j.status, j.reason, j.error, j.attempts,
+SELECT j.kind, j.status, j.reason, j.error, j.attempts,
        CASE WHEN j.result_until IS NULL OR j.result_until > statement_timestamp() THEN j.result END AS result,
        (extract(epoch FROM a.started_at - j.queued_at) * 1000)::float8 AS queued_ms, a.worker_id, a.metrics
   FROM llm.jobs j LEFT JOIN llm.job_attempts a ON a.job_id = j.id AND a.attempt = j.attempts

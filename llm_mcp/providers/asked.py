@@ -40,7 +40,13 @@ def passed_on(asked: Mapping[str, Any]) -> dict[str, Any]:
         name: value
         for name, value in asked.items()
         if name not in _OURS and name not in _TRANSLATED and not name.startswith("_") and value is not None
-    }
+    } | _preferences(asked)
+
+
+def _preferences(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Return OpenRouter's `provider`, an object of preferences; where it is a name, it is ours."""
+    preferences = asked.get("provider")
+    return {"provider": preferences} if isinstance(preferences, dict) else {}
 
 
 def options_of(asked: Mapping[str, Any]) -> dict[str, Any]:

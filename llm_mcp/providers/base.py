@@ -6,7 +6,7 @@ The words every dialect shares. The shipped implementations are `ollama.Ollama`,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Protocol
@@ -16,10 +16,17 @@ from llm_mcp.http import Wire
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """A piece of an answer as it streams: of its text, of the model's thinking, or of both."""
+    """A piece of an answer as it streams: of its text, of the model's thinking, or of its calls of tools.
+
+    `tool_calls` are pieces in OpenAI's form, each with an `index`: the first of a call has its `id`, `type` and name,
+    `arguments` (JSON text) may come bit by bit. `logprobs` are the text's tokens in OpenAI's form: token, logprob,
+    bytes, top_logprobs.
+    """
 
     text: str = field(default="", repr=False)
     thinking: str = field(default="", repr=False)
+    tool_calls: Sequence[Mapping[str, Any]] = field(default=(), repr=False)
+    logprobs: Sequence[Mapping[str, Any]] = field(default=(), repr=False)
 
 
 OnDelta = Callable[[Delta], None]

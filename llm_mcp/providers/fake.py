@@ -22,6 +22,7 @@ from llm_mcp.http import Wire
 
 from .asked import messages_of, texts_of
 from .base import Model, OnDelta, Reply, Usage
+from .native import tool_call_pieces
 from .pieces import Pieces
 
 _GLANCE_S = 0.01
@@ -30,9 +31,10 @@ _MAX_CALLS = 1000
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """Write a piece of the answer."""
+    """Write a piece of the answer; `logprobs`, its tokens, in OpenAI's form."""
 
     text: str = field(repr=False)
+    logprobs: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +70,11 @@ class Used:
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """Call a tool."""
+    """Call a tool; `id` is how its result will name the call."""
 
     name: str
     arguments: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    id: str = ""
 
 
 Step = Text | Thinking | Pause | Fail | Used | ToolCall
@@ -141,18 +144,21 @@ class Fake:
 
     def _play(self, asked: Mapping[str, Any], wire: Wire, on_delta: OnDelta, *, read: str, chat: bool) -> Reply:
         model = self._begin(asked, wire)
-        pieces, calls, written, used = Pieces(on_delta), list[dict[str, Any]](), 0, None
+        pieces, calls, tokens, written, used = Pieces(on_delta), list[dict[str, Any]](), list[Any](), 0, None
         for step in self._next_script():
             wire.check()
             match step:
-                case Text(text):
-                    pieces.add_text(text)
+                case Text(text, logprobs):
+                    pieces.add_text(text, logprobs)
+                    tokens.extend(logprobs)
                     written += 1
                 case Thinking(text):
                     pieces.add_thinking(text)
                     written += 1
-                case ToolCall(name, arguments):
-                    calls.append({"function": {"name": name, "arguments": dict(arguments)}})
+                case ToolCall(name, arguments, id):
+                    call = {"id": id, "function": {"name": name, "arguments": dict(arguments)}}
+                    pieces.add_tool_calls(tool_call_pieces([call], len(calls)))
+                    calls.append(call)
                 case Used():
                     used = step
                 case _:
@@ -167,6 +173,8 @@ class Fake:
         if chat:
             tools = {"tool_calls": calls} if calls else {}
             said = {"message": {"role": "assistant", "content": pieces.text, **thinking, **tools}}
+        if tokens:
+            said["logprobs"] = tokens
         counts = {"prompt_eval_count": usage.tokens_in, "eval_count": usage.tokens_out}
         data = {"model": model, **said, "done": True, "done_reason": "stop", **counts}
         return Reply(model=model, usage=usage, data=data, text=pieces.text, thinking=pieces.thinking)

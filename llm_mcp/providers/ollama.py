@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from llm_mcp.answers import token_logprobs
 from llm_mcp.errors import ProviderError
 from llm_mcp.http import Answer, Wire
 
@@ -14,12 +15,13 @@ from .asked import messages_of, options_of, passed_on, secrets_of, system_of, te
 from .base import Model, OnDelta, Reply, Usage
 from .exchange import asking, count, parsed
 from .joined import Joined
-from .native import native_message
+from .native import native_messages, native_wishes, tool_call_pieces
 from .pieces import Pieces
 
 # Fields of a payload that are options here; most are OpenAI's, and Ollama would overlook them anywhere else.
 _OPTIONS = {
     "frequency_penalty": "frequency_penalty",
+    "max_completion_tokens": "num_predict",
     "max_tokens": "num_predict",
     "presence_penalty": "presence_penalty",
     "seed": "seed",
@@ -58,7 +60,7 @@ class Ollama:
     def chat(self, asked: Mapping[str, Any], *, wire: Wire, on_delta: OnDelta) -> Reply:
         """Answer `asked["messages"]`; `data` is Ollama's answer to `/api/chat` with `stream: false`."""
         body = self._body(asked, wire)
-        body["messages"] = [native_message(message) for message in messages_of(asked)]
+        body["messages"] = native_messages(messages_of(asked))
         return self._stream("/api/chat", body, asked, wire, on_delta)
 
     def embed(self, asked: Mapping[str, Any], *, wire: Wire) -> Reply:
@@ -90,11 +92,13 @@ class Ollama:
 
     def _body(self, asked: Mapping[str, Any], wire: Wire) -> dict[str, Any]:
         """Return what both text calls send."""
-        options, body = options_of(asked), passed_on(asked)
+        options, body = options_of(asked), native_wishes(passed_on(asked))
         for ours, theirs in _OPTIONS.items():
             body.pop(ours, None)
             if asked.get(ours) is not None:
                 options.setdefault(theirs, asked[ours])
+        if isinstance(options.get("stop"), str):
+            options["stop"] = [options["stop"]]
         body["model"] = asked.get("model") or self._default_model or self._first(wire, embeds=False)
         body["stream"] = True
         if options:
@@ -118,7 +122,7 @@ class Ollama:
     def _once(
         self, path: str, body: Mapping[str, Any], asked: Mapping[str, Any], wire: Wire, on_delta: OnDelta
     ) -> Reply:
-        pieces, joined, done = Pieces(on_delta), Joined(), False
+        pieces, joined, done, called = Pieces(on_delta), Joined(), False, 0
         with self._asking(wire, path, body, asked) as answer:
             for line in answer.lines():
                 if not line.strip():
@@ -126,12 +130,17 @@ class Ollama:
                 item = parsed(self.name, line)
                 if item.get("error"):
                     raise faults.complaint(self.name, item["error"], secrets=secrets_of(asked))
-                joined.add(item)
-                done = done or item.get("done") is True
                 message = item.get("message")
                 said = message if isinstance(message, dict) else item
+                calls = said.get("tool_calls")
+                called_now = tool_call_pieces(calls, called) if isinstance(calls, list) else []
+                called += len(called_now)
+                joined.add(item)
+                done = done or item.get("done") is True
                 pieces.add_thinking(said.get("thinking"))
-                pieces.add_text(said.get("content" if said is message else "response"))
+                written = said.get("content" if said is message else "response")
+                pieces.add_text(written, token_logprobs(item.get("logprobs")))
+                pieces.add_tool_calls(called_now)
         if not done:
             raise faults.broken(self.name, "the stream ended in the middle of the answer")
         pieces.end()

@@ -163,7 +163,8 @@ class OpenAI:
                     ends[index] = choice.get("finish_reason") or ends.get(index)
                     if index == 0:
                         pieces.add_thinking(said.get("reasoning") or said.get("reasoning_content"))
-                        pieces.add_text(said.get("content"))
+                        pieces.add_text(said.get("content"), _logprobs(choice))
+                        pieces.add_tool_calls(_tool_calls(said))
                 counted = raw if chunk.get("usage") else counted
                 joined.add(chunk)
         if not ends or not all(ends.values()):
@@ -209,6 +210,20 @@ def _choices_of(chunk: dict[str, Any]) -> list[dict[str, Any]]:
         if not isinstance(choice.get("index"), int):
             choice["index"] = 0
     return choices
+
+
+def _logprobs(choice: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the tokens of a choice's text with their log probabilities, where they came."""
+    found = choice.get("logprobs")
+    tokens = found.get("content") if isinstance(found, dict) else None
+    return [token for token in tokens if isinstance(token, dict)] if isinstance(tokens, list) else []
+
+
+def _tool_calls(said: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the pieces of a message's calls of tools, numbered: in an answer that was not streamed they are not."""
+    found = said.get("tool_calls")
+    calls = [call for call in found if isinstance(call, dict)] if isinstance(found, list) else []
+    return [{"index": place, **call} for place, call in enumerate(calls)]
 
 
 def _completion(joined: Joined) -> dict[str, Any]:

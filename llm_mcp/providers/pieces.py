@@ -6,6 +6,9 @@ block is moved to where thinking belongs, also when its marks come cut in two.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from .base import Delta, OnDelta
 
 _OPEN = "<think>"
@@ -21,6 +24,8 @@ class Pieces:
         self._thinking: list[str] = []
         self._held = ""
         """What may still turn out to be a mark, or space around one."""
+        self._logprobs: list[Mapping[str, Any]] = []
+        """Those of what is held."""
         self._take = self._before
 
     @property
@@ -33,8 +38,9 @@ class Pieces:
         """The thinking so far."""
         return "".join(self._thinking)
 
-    def add_text(self, piece: object) -> None:
-        """Take a piece of what the model wrote; anything but text adds nothing."""
+    def add_text(self, piece: object, logprobs: Sequence[Mapping[str, Any]] = ()) -> None:
+        """Take a piece of what the model wrote, and its tokens if they are known; anything but text adds nothing."""
+        self._logprobs.extend(logprobs)
         if isinstance(piece, str) and piece:
             self._take(piece)
 
@@ -43,6 +49,11 @@ class Pieces:
         if isinstance(piece, str) and piece:
             self._thinking.append(piece)
             self._on_delta(Delta(thinking=piece))
+
+    def add_tool_calls(self, calls: Sequence[Mapping[str, Any]]) -> None:
+        """Take pieces of calls of tools, in the form deltas have them."""
+        if calls:
+            self._on_delta(Delta(tool_calls=tuple(calls)))
 
     def end(self) -> None:
         """The answer is over: what was held back is what it looks like."""
@@ -66,6 +77,7 @@ class Pieces:
     def _inside_first(self, piece: str) -> None:
         """The first mark has come, and nothing but space after it."""
         if piece := piece.lstrip():
+            self._logprobs.clear()
             self._take = self._inside
             self._inside(piece)
 
@@ -74,6 +86,7 @@ class Pieces:
         thought, mark, after = (self._held + piece).partition(_CLOSE)
         if mark:
             self._held, self._take = "", self._after
+            self._logprobs.clear()
             self.add_thinking(thought)
             self._take(after)
             return
@@ -90,7 +103,8 @@ class Pieces:
     def _answer(self, piece: str) -> None:
         if piece:
             self._text.append(piece)
-            self._on_delta(Delta(text=piece))
+            logprobs, self._logprobs = tuple(self._logprobs), []
+            self._on_delta(Delta(text=piece, logprobs=logprobs))
 
 
 def _overlap(text: str) -> int:

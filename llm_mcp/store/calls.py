@@ -18,6 +18,7 @@ from .pool import Database
 class Standing:
     """Where a job stands. `result` is JSON text; the last three are of its newest attempt, once that has ended."""
 
+    kind: str
     status: Status
     reason: Reason | None
     error: str
@@ -36,6 +37,7 @@ def answer(db: Database, job_id: UUID) -> Standing:
         raise NotFound(f"no job {job_id}")
     row = rows[0]
     return Standing(
+        row["kind"],
         Status(row["status"]),
         Reason(row["reason"]) if row["reason"] else None,
         row["error"] or "",

@@ -31,6 +31,7 @@ def test_the_shipped_kinds() -> None:
         "openai.chat": Chat,
         "openai.embed": Embed,
         "openrouter.chat": Chat,
+        "openrouter.embed": Embed,
     }
 
 
