@@ -8,13 +8,14 @@ from llm_mcp.jobs import Jobs
 from llm_mcp.kinds import load_modules
 from llm_mcp.runtime import Runtime
 
-from . import errors, guard, health, jobs, stream
+from . import errors, guard, health, jobs, openai, stream
 from .streams import Streams
 
 # Every door has a `blueprint`; a new one is one more line.
 _DOORS = (
     jobs,
     stream,
+    openai,
 )
 
 
