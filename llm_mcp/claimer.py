@@ -12,17 +12,19 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from uuid import UUID
 
 import uuid_utils.compat
 
 from . import needs
-from .errors import InvalidInput, LlmMcpError, Unavailable
+from .errors import InvalidInput, LeaseLost, LlmMcpError, NotFound, Unavailable
 from .job import Lease
 from .keeper import Keeper
 from .pace import Pace
 from .run import Run
+from .store import admission
 from .store import jobs as rows
 from .store.jobs import START, Finished, Place
 from .store.listen import JOB_QUEUED
@@ -40,20 +42,30 @@ _PAUSE_S = 0.25
 # threads work on another meanwhile.
 _PORTIONS = 2
 _LAST_WORDS_S = 3.0
+# Every idle worker hears every hint. One that came too late so often in a row holds back from then on, at most so
+# long, s, and asks whether there is a job before it takes a turn for one.
+_TOO_LATE = 2
+_HOLD_BACK_S = 0.04
 _TURN_BYTES = 4 * 2**20
 
 
 class Wake:
-    """What the claiming thread sleeps on. `set` says that there may be jobs, `nudge` only that it should look up."""
+    """What the claiming thread sleeps on. `set` says that there may be jobs, `freed` that there is a place for one,
+    `nudge` only that it should look up."""
 
     def __init__(self) -> None:
         self._event = threading.Event()
-        self._hints = 0
-        self._taken = 0
+        self._hinted = threading.Event()
+        self._freed = threading.Event()
 
     def set(self) -> None:
-        """There may be jobs to claim, or a place for one."""
-        self._hints += 1  # two at once may count as one: it differs from what was taken all the same
+        """There may be jobs to claim: all who are idle are told so."""
+        self._hinted.set()
+        self._event.set()
+
+    def freed(self) -> None:
+        """There is a place for a job."""
+        self._freed.set()
         self._event.set()
 
     def nudge(self) -> None:
@@ -64,12 +76,15 @@ class Wake:
         """Sleep until woken, `timeout_s` seconds at most."""
         self._event.wait(timeout_s)
 
-    def take(self) -> bool:
-        """Forget what woke us and say whether it was a hint of jobs."""
+    def take(self) -> tuple[bool, bool]:
+        """Forget what woke us; return whether it was a hint of jobs, and whether a place became free."""
         self._event.clear()
-        hints = self._hints
-        hinted, self._taken = hints != self._taken, hints
-        return hinted
+        hinted, freed = self._hinted.is_set(), self._freed.is_set()
+        if hinted:
+            self._hinted.clear()
+        if freed:
+            self._freed.clear()
+        return hinted, freed
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +115,9 @@ class Claimer:
         self._mixed_until = 0.0
         self._look_at = 0.0
         self._paused_until = 0.0
+        self._hinted = False
+        self._too_late = 0
+        """Hints in a row that brought no job, nor word of one."""
 
     # — for the worker threads —
 
@@ -136,7 +154,11 @@ class Claimer:
 
     def turn(self) -> list[Run]:
         """Take a turn if it is time for one and return the runs it brought, in the order they are to begin."""
-        if self._wake.take():
+        hinted, freed = self._wake.take()
+        if hinted:
+            self._hinted = True
+            self._look_at = min(self._look_at, self._hint_at())
+        if freed:
             self._look_at = 0.0
         self._give_back()
         if self.due_s() > 0:
@@ -147,27 +169,38 @@ class Claimer:
         n = 0 if self._keeper.draining or self._keeper.alone else max(0, idle + ahead)
         if ahead:
             n = min(n, (self._keeper.threads + ahead) // _PORTIONS)
-        poll_s = self._runtime.settings.poll_s
-        self._look_at = time.monotonic() + poll_s * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, no secret
+        poll_s = self._runtime.settings.poll_s * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, no secret
+        self._look_at = poll_at = time.monotonic() + poll_s
+        hinted, self._hinted = self._hinted, False
         if not batch and n == 0 and self._unanswered is None:
             return []
         try:
-            return self._exchange(batch, n, free=max(0, idle))
+            if hinted and not batch and self._unanswered is None and self._came_too_late():
+                return []
+            runs = self._exchange(batch, n, free=max(0, idle))
+            if runs:
+                self._too_late = 0
+            elif hinted and n and not batch and self._look_at == poll_at:  # nor of a job that is due before
+                self._too_late += 1
+            return runs
         except Exception as error:
             if isinstance(error, Unavailable):
                 log.warning("no turn", extra={"action": "turn_failed", "error": str(error)})
             else:
                 log.exception("no turn", extra={"action": "turn_failed"})
-            self._paused_until = time.monotonic() + _PAUSE_S * random.uniform(0.5, 1.0)  # noqa: S311 - as above
+            self._pause()
             self._keep(batch)
             return []
 
     def close(self) -> None:
-        """Hand in what is finished; give up after a few seconds without a database."""
+        """Hand in what is finished and give back what a claim took whose reply was lost; give up after a few seconds
+        without a database."""
         until = time.monotonic() + _LAST_WORDS_S
-        while batch := self._batch():
+        while (batch := self._batch()) or self._unanswered is not None:
             try:
                 self._hand_in(batch)
+                batch = []
+                self._disown()
             except LlmMcpError as error:
                 self._keep(batch)
                 if time.monotonic() >= until:
@@ -175,6 +208,16 @@ class Claimer:
                     return
                 self._wake.wait(_PAUSE_S)
                 self._wake.take()
+
+    def _hint_at(self) -> float:
+        """Return when to follow a hint that came now, monotonic."""
+        if self._too_late < _TOO_LATE:
+            return 0.0
+        return time.monotonic() + _HOLD_BACK_S * random.uniform(0.25, 1.0)  # noqa: S311 - jitter, no secret
+
+    def _came_too_late(self) -> bool:
+        """Whether others have taken what we were told of, as before."""
+        return self._too_late >= _TOO_LATE and not admission.waiting(self._runtime.db, self._kinds(), put_off=False)
 
     def _exchange(self, batch: list[_Result], n: int, *, free: int) -> list[Run]:
         """Hand in a batch and lease up to `n` jobs, of which the long ones for the `free` threads only."""
@@ -219,10 +262,11 @@ class Claimer:
                 free=free,
                 place=place,
             )
-        except InvalidInput:  # nothing of it was written
+        except InvalidInput as error:  # nothing of it was written
+            log.warning("a turn was refused", extra={"action": "turn_refused", "error": str(error)})
             self._unanswered = None
             self._one_by_one(batch)
-            self._look_at = 0.0
+            self._pause()  # it may have been a job that cannot be leased, and will be refused again
             return []
         self._place = turn.place
         if (turn.found == n and turn.leases) or place is not START:
@@ -245,6 +289,16 @@ class Claimer:
         held = rows.heartbeat(db, [(lease.job_id, lease.token) for lease in leases], lease_s=lease_s)
         return [lease for lease in leases if lease.token in held]
 
+    def _disown(self) -> None:
+        """Give back what a claim took whose reply was lost."""
+        if self._unanswered is None:
+            return
+        db = self._runtime.db
+        leases = rows.claimed(db, self._keeper.worker_id, self._unanswered)
+        if leases and rows.release(db, [(lease.job_id, lease.token) for lease in leases]):
+            self._runtime.notifier.notify(JOB_QUEUED)
+        self._unanswered = None
+
     def _hand_in(self, batch: list[_Result]) -> None:
         if not batch:
             return
@@ -261,7 +315,8 @@ class Claimer:
             try:
                 rows.complete_many(self._runtime.db, [result.finished])
             except InvalidInput as error:
-                rows.fail(self._runtime.db, *result.run.key, error=f"result: {error}", retryable=False, delay_s=0.0)
+                with suppress(LeaseLost, NotFound):  # then it is nobody's result
+                    rows.fail(self._runtime.db, *result.run.key, error=f"result: {error}", retryable=False, delay_s=0.0)
             self._drop([result], all_taken=True)
 
     def _drop(self, batch: list[_Result], *, all_taken: bool, followed: Sequence[UUID] | None = None) -> None:
@@ -269,7 +324,8 @@ class Claimer:
         if not all_taken:
             for error in rows.refusals(self._runtime.db, [result.finished for result in batch]).values():
                 log.warning("late result refused", extra={"action": "lease_lost", "error": str(error)})
-        self._keeper.drop([result.run for result in batch])
+        # The turn that handed them in counted their places already.
+        self._keeper.drop([result.run for result in batch], counted=True)
         job_ids = [result.finished.job_id for result in batch]
         self._runtime.announce(*job_ids)
         if needs.advance(self._runtime, job_ids if followed is None or not all_taken else followed):
@@ -296,6 +352,10 @@ class Claimer:
         with self._mutex:
             held = {result.run for result in self._results}
             self._results[:0] = [result for result in kept if result.run not in held]
+
+    def _pause(self) -> None:
+        self._paused_until = time.monotonic() + _PAUSE_S * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, no secret
+        self._look_at = 0.0
 
     def _full(self) -> bool:
         """Whether the results are worth a turn at once: nothing else runs, or a portion is finished."""

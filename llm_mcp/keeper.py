@@ -142,8 +142,8 @@ class Keeper:
                 self._watch_now.set()
         return runs
 
-    def drop(self, runs: Sequence[Run]) -> None:
-        """These runs are over; their places are free."""
+    def drop(self, runs: Sequence[Run], *, counted: bool = False) -> None:
+        """These runs are over; their places are free. `counted`: whoever claims has reckoned with them already."""
         with self._mutex:
             for run in runs:
                 self._runs.pop(run.lease.token, None)
@@ -151,7 +151,8 @@ class Keeper:
             if not self._runs:
                 self._idle.notify_all()
         if runs:
-            self._on_free()
+            if not counted:
+                self._on_free()
             if self.draining:  # we take no more, but a limited kind may have a place for others
                 self.runtime.notifier.notify(JOB_QUEUED)
 

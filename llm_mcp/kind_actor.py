@@ -78,6 +78,8 @@ class KindActor(dramatiq.Actor[..., Any]):
         deadline_at: datetime | None = None,
         delay_s: float = 0.0,
         idempotency_key: str | None = None,
+        unique_s: float | None = None,
+        result_ttl_s: float | None = None,
         after: Iterable[JobHandle | UUID] = (),
         after_error: AfterError = "stop",
         **fields: Any,
@@ -87,7 +89,9 @@ class KindActor(dramatiq.Actor[..., Any]):
         The payload is `payload`, any JSON value, or the keyword arguments that are not options; both are merged when
         `payload` is an object. `conn`, an open psycopg connection, lets the job join the caller's transaction.
         `priority`: higher goes first. `max_attempts`: 0 is the kind's own number. `deadline_at`: an aware instant;
-        `delay_s`: seconds. `after`: jobs, by handle or id, a thousand at most, that are to be finished before it starts
+        `delay_s`: seconds. `idempotency_key` names the job for as long as it is kept, or for `unique_s` seconds.
+        `result_ttl_s`: seconds the result is kept (None: as the settings say). `after`: jobs, by handle or id, a
+        thousand at most, that are to be finished before it starts
         (`run.inputs()` has their results); `after_error`: when one of them ends in error, `stop` ends this one too,
         `run` runs it all the same. Raises InvalidInput naming the field, TooLarge, KeyReused, QueueFull, Unavailable.
         """
@@ -100,6 +104,8 @@ class KindActor(dramatiq.Actor[..., Any]):
             deadline_at=deadline_at,
             delay_s=delay_s,
             idempotency_key=idempotency_key,
+            unique_s=unique_s,
+            result_ttl_s=result_ttl_s,
             after=after,
             after_error=after_error,
             **fields,
@@ -116,6 +122,8 @@ class KindActor(dramatiq.Actor[..., Any]):
         deadline_at: datetime | None = None,
         delay_s: float = 0.0,
         idempotency_key: str | None = None,
+        unique_s: float | None = None,
+        result_ttl_s: float | None = None,
         after: Iterable[JobHandle | UUID] = (),
         after_error: AfterError = "stop",
         **fields: Any,
@@ -133,6 +141,8 @@ class KindActor(dramatiq.Actor[..., Any]):
             deadline_at=deadline_at,
             delay_s=delay_s,
             idempotency_key=idempotency_key,
+            unique_s=unique_s,
+            result_ttl_s=result_ttl_s,
             after=ids(after),
             after_error=after_error,
         )

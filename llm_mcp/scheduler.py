@@ -120,9 +120,7 @@ class Scheduler:
         leadership.resign()
 
     def _turn(self) -> None:
-        self.sweep()
-        self._needs.look()
-        Schedules(self._runtime).fire()
+        self._urgent()
         for _ in range(_BATCHES):
             if not self.expire_results():
                 break
@@ -134,14 +132,18 @@ class Scheduler:
             self._trim_at = now + _TRIM_S
             self.trim()
 
+    def _urgent(self) -> None:
+        self.sweep()
+        self._needs.look()
+        Schedules(self._runtime).fire()
+
     def _stand_in(self) -> None:
         """Now and then do what cannot wait, though another leads: one that stands still keeps the lead."""
         now = time.monotonic()
         if now < self._stand_in_at:
             return
         if self._stand_in_at:
-            self.sweep()
-            Schedules(self._runtime).fire()
+            self._urgent()
         self._stand_in_at = now + _STAND_IN_S * random.uniform(0.5, 1.5)  # noqa: S311 - jitter, no secret
 
     def _pause_s(self) -> float:

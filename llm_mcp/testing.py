@@ -37,7 +37,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -89,13 +89,21 @@ class Inline:
 
 
 def inline(
-    actor: KindActor, /, payload: Any = None, *, raises: bool = True, runtime: Runtime | None = None, **fields: Any
+    actor: KindActor,
+    /,
+    payload: Any = None,
+    *,
+    raises: bool = True,
+    runtime: Runtime | None = None,
+    inputs: Sequence[Any] = (),
+    **fields: Any,
 ) -> Inline:
     """Run an actor here and now, in all that is put around it, and return what became of it. Needs no database.
 
     The payload is given and checked as in `submit`, and goes through JSON as in a row; the stream is kept in memory,
     within its bounds. `raises`: whether what the actor raises is raised here, else it is the `error`. `runtime`: for
-    actors that call models, one with scripted providers; None: the process's own. Raises InvalidInput for a payload
+    actors that call models, one with scripted providers; None: the process's own. `inputs`: what `run.inputs()` gives,
+    the results of the jobs that a real one would have needed. Raises InvalidInput for a payload
     that no door would take, SetupError for what is no actor.
     """
     if not isinstance(actor, KindActor):
@@ -103,7 +111,7 @@ def inline(
     runtime = runtime or runtimes.current()
     new = Jobs(runtime).checked(Submission(kind=actor.actor_name, payload=merged(payload, fields), source="python"))
     lease = Lease(new.job_id, 1, actor.actor_name, new.payload, 1, new.submission.max_attempts, 1, None)
-    run = _Kept(lease, runtime, fence_at=float("inf"), on_dirty=Run.flush)
+    run = _Kept(lease, runtime, fence_at=float("inf"), on_dirty=Run.flush, inputs=inputs)
     error = None
     run.begin()
     running.enter(run)
@@ -146,7 +154,7 @@ def drain(
         name="drain",
         threads=1,
         kinds=lambda: wanted,
-        on_free=wake.set,
+        on_free=wake.freed,
     )
     claimer = Claimer(keeper, kinds=lambda: wanted, wake=wake)
     keeper.start()
@@ -200,11 +208,15 @@ def postgres(**settings: Any) -> Iterator[Runtime]:
 
 
 class _Kept(Run):
-    """A run whose stream stays in memory."""
+    """A run whose stream stays in memory, and whose needed jobs are results that were given."""
 
-    def __init__(self, *args: Any, **options: Any) -> None:
+    def __init__(self, *args: Any, inputs: Sequence[Any], **options: Any) -> None:
         super().__init__(*args, **options)
         self.kept: list[Event] = []
+        self._inputs = [orjson.loads(dumps_lossy(one)) for one in inputs]
+
+    def inputs(self) -> list[Any]:
+        return self._inputs
 
     def _write(self, batch: list[tuple[int, str, str]]) -> None:
         self.kept += [Event(self.lease.attempt, seq, kind, orjson.loads(data)) for seq, kind, data in batch]

@@ -51,7 +51,7 @@ class Worker:
             name=name or "worker",
             threads=threads,
             kinds=lambda: sorted(broker.actors),
-            on_free=broker.wake.set,
+            on_free=broker.wake.freed,
         )
         self._dramatiq = dramatiq.Worker(broker, worker_threads=threads, worker_timeout=_TICK_MS)
         self._middleware = list(broker.middleware)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import select
+import selectors
 import socket
 import threading
 from collections.abc import Callable
@@ -91,15 +91,18 @@ class Session:
             self._closing.wait(_AGAIN_S)
 
     def _serve(self, conn: Connection) -> None:
-        while not self._closing.is_set():
-            for notice in conn.notifies(timeout=0):
-                self._heard(notice)
-            with self._mutex:
-                calls, self._calls = self._calls, []
-            for action in calls:
-                action(conn)
-            if calls:
-                continue  # a notice may have come with an answer
-            readable, _, _ = select.select([conn.fileno(), self._bell.fileno()], [], [])
-            if self._bell.fileno() in readable:
-                self._bell.recv(4096)
+        # Not `select.select`, which takes no descriptor over 1023: a process with as many streams has them.
+        with selectors.DefaultSelector() as selector:
+            selector.register(conn.fileno(), selectors.EVENT_READ)
+            bell = selector.register(self._bell, selectors.EVENT_READ)
+            while not self._closing.is_set():
+                for notice in conn.notifies(timeout=0):
+                    self._heard(notice)
+                with self._mutex:
+                    calls, self._calls = self._calls, []
+                for action in calls:
+                    action(conn)
+                if calls:
+                    continue  # a notice may have come with an answer
+                if any(key is bell for key, _ in selector.select()):
+                    self._bell.recv(4096)

@@ -26,7 +26,7 @@ class Desk:
         self.runtime = Runtime(config.load(**asked))
         self.wake = Wake()
         self.keeper = Keeper(
-            self.runtime, worker_id="w", name="w", threads=threads, kinds=lambda: kinds, on_free=self.wake.set
+            self.runtime, worker_id="w", name="w", threads=threads, kinds=lambda: kinds, on_free=self.wake.freed
         )
         self.keeper.start()
         self.claimer = Claimer(self.keeper, kinds=lambda: kinds, wake=self.wake)
@@ -77,7 +77,7 @@ class Desk:
     def warm(self) -> None:
         """Take some turns on an empty queue: connections are open and statements prepared."""
         for _ in range(5):
-            self.wake.set()
+            self.wake.freed()
             assert self.claimer.turn() == []
 
     def close(self) -> None:

@@ -48,7 +48,7 @@ class Desk:
             name="w",
             threads=threads,
             kinds=lambda: sorted(broker.actors),
-            on_free=broker.wake.set,
+            on_free=broker.wake.freed,
         )
         self.keeper.start()
         broker.keeper = self.keeper

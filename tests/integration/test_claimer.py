@@ -54,10 +54,6 @@ def refuse(sql: Connection) -> Iterator[Refuse]:
     sql.execute("DROP FUNCTION IF EXISTS llm.refuse() CASCADE")
 
 
-# What is marked so fails today: the change to the claimer that it needs is proposed.
-unmended = pytest.mark.xfail(run=False, reason="needs the mended claimer")
-
-
 def status(dsn: str, *job_ids: UUID) -> list[str]:
     return [whole(dsn, job_id)["job"]["status"] for job_id in job_ids]
 
@@ -239,7 +235,6 @@ def test_a_turn_whose_reply_was_lost_has_finished_and_claimed(desk: Open, db: Da
     assert (whole(dsn, second)["job"]["attempts"], whole(dsn, third)["job"]["attempts"]) == (1, 1)
 
 
-@unmended
 def test_who_leaves_gives_back_what_a_lost_claim_took(desk: Open, db: Database, proxy: Proxy, dsn: str) -> None:
     """Nobody would renew that lease, nobody begin that job before it ends, and its try would count."""
     at = desk()
@@ -307,7 +302,7 @@ def test_away_in_the_middle_of_leaving(desk: Open, db: Database, proxy: Proxy, d
 # — results the database refuses —
 
 
-@pytest.mark.parametrize("sqlstate", ["23514", "22003", pytest.param("P0001", marks=unmended)])
+@pytest.mark.parametrize("sqlstate", ["23514", "22003", "P0001"])
 def test_a_result_the_database_refuses_fails_alone(
     desk: Open, db: Database, dsn: str, refuse: Refuse, sqlstate: str
 ) -> None:
@@ -326,7 +321,6 @@ def test_a_result_the_database_refuses_fails_alone(
     at.settled()
 
 
-@unmended
 def test_a_refused_result_whose_lease_is_lost_holds_up_nobody(desk: Open, db: Database, dsn: str) -> None:
     at = desk(threads=2, lease_s=30.0)
     ids = [add(db), add(db)]
@@ -355,7 +349,6 @@ def test_a_late_result_is_refused_and_let_go(desk: Open, db: Database, dsn: str)
     at.settled()
 
 
-@unmended
 def test_a_job_that_cannot_be_leased_is_not_tried_without_a_pause(desk: Open, db: Database, refuse: Refuse) -> None:
     refuse("NEW.status = 'running'", "23514")
     at = desk()
@@ -364,3 +357,52 @@ def test_a_job_that_cannot_be_leased_is_not_tried_without_a_pause(desk: Open, db
     while time.monotonic() < end:
         assert at.turn() == []
     assert at.turns <= 6
+
+
+# — hints that all who are idle hear —
+
+
+def test_a_finished_job_costs_two_turns(desk: Open, db: Database) -> None:
+    at = desk(poll_s=60.0)
+    at.warm()
+    before = at.turns
+    for _ in range(3):
+        add(db)
+        at.wake.set()
+        at.finish(*at.take())
+        at.settled()
+    until(lambda: at.claimer.due_s() > 1 and at.turn() == [])
+    assert at.turns - before == 6
+
+
+def test_who_comes_too_late_holds_back_and_looks_before_it_claims(desk: Open, db: Database) -> None:
+    at = desk(poll_s=60.0)
+    at.warm()
+    before = at.turns
+    for _ in range(20):
+        at.wake.set()
+        assert at.turn() == []
+        assert at.claimer.due_s() > 0
+        until(lambda: at.claimer.turn() == [] and at.claimer.due_s() > 1, every_s=0.001)
+    assert at.turns - before == 2, "those that were in vain before it learned"
+    add(db)
+    at.wake.set()
+    at.finish(*at.take())
+    at.settled()
+    add(db)
+    at.wake.set()
+    (run,) = at.claimer.turn()  # it was the one in time: it does not hold back
+    assert run.begin()
+    at.finish(run)
+    at.settled()
+
+
+def test_a_hint_of_a_job_that_is_due_soon_is_not_in_vain(desk: Open, db: Database) -> None:
+    at = desk(poll_s=60.0)
+    for _ in range(4):
+        job_id = add(db, delay_s=0.1)
+        at.wake.set()
+        (run,) = at.take()
+        assert run.lease.job_id == job_id
+        at.finish(run)
+        at.settled()

@@ -18,8 +18,6 @@ from llm_mcp.store.session import Session
 from tests.integration.proxy import Proxy
 from tests.waiting import until
 
-unmended = pytest.mark.xfail(run=False, reason="needs the mended session")
-
 
 @pytest.fixture
 def proxy(own: str) -> Iterator[Proxy]:
@@ -217,7 +215,6 @@ def test_after_its_end_it_touches_no_descriptor_of_others(own: str) -> None:
             os.close(number)
 
 
-@unmended
 def test_it_works_among_thousands_of_descriptors(own: str) -> None:
     """A web process with as many streams has them; `select` takes none over 1023."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

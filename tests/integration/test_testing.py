@@ -64,6 +64,8 @@ def note(payload: Any, run: Run) -> Any:
             raise SystemExit(3)
         case "interrupt":
             raise KeyboardInterrupt
+        case "sum":
+            return sum(run.inputs())
         case "more":
             note.submit(x=payload["x"] + 1)
         case "hang":
@@ -133,6 +135,12 @@ def test_what_the_actor_raises(nowhere: Runtime) -> None:
         inline(note, x=1, how="fail")
     failed = inline(note, {"x": 1}, how="fail", raises=False)
     assert (failed.result, str(failed.error)) == (None, "cannot be")
+
+
+def test_results_of_needed_jobs_are_given(nowhere: Runtime) -> None:
+    assert inline(note, x=1, how="sum", inputs=[2, 40]).result == 42
+    with pytest.raises(TypeError):
+        inline(note, x=1, how="sum", inputs=[object()])
 
 
 def test_what_is_around_it_is_around_it_here(nowhere: Runtime) -> None:
