@@ -16,7 +16,7 @@ from uuid import UUID
 import orjson
 import uuid_utils.compat
 
-from .errors import JobFailed, Unavailable, WaitTimeout
+from .errors import JobFailed, KeyReused, Unavailable, WaitTimeout
 from .events import Cursor, Event
 from .job import Job, Reason, Status, Submission
 from .jobs import Jobs
@@ -85,7 +85,7 @@ class Calls:
         until = time.monotonic() + self._patience(timeout_s)
         job_id = submission.id or uuid_utils.compat.uuid7()
         with self._runtime.listener.subscribe(JOB_UPDATE, str(job_id)) as wake:
-            found = self._jobs.submit(replace(submission, id=job_id))
+            found = self._submit(replace(submission, id=job_id))
             if found == job_id:
                 return self._wait(job_id, wake, until, timeout_s)
         return self.wait(found, timeout_s=max(0.0, until - time.monotonic()))
@@ -120,8 +120,18 @@ class Calls:
         After its last item, the finished Job, `answer` says the same as `ask` would have. Raises what `Jobs.submit`
         raises; the iterator what `Jobs.follow` raises.
         """
-        job_id = call if isinstance(call, UUID) else self._jobs.submit(call)
+        job_id = call if isinstance(call, UUID) else self._submit(call)
         return job_id, self._jobs.follow(job_id, after, quiet_s=quiet_s)
+
+    def _submit(self, submission: Submission) -> UUID:
+        """Submit a job. One asked for before is the same request, though it would be sent to another device today."""
+        try:
+            return self._jobs.submit(submission)
+        except KeyReused:
+            first = rows.keyed(self._runtime.db, submission.idempotency_key or "")
+            if first is None or first[1] != submission.kind or _asked(first[2]) != _asked(submission.payload):
+                raise
+            return first[0]
 
     def _patience(self, timeout_s: float | None) -> float:
         return self._runtime.settings.call_timeout_s if timeout_s is None else timeout_s
@@ -145,6 +155,13 @@ class Calls:
                 return answered
             if left_s <= 0:
                 raise CallTimeout(job_id, self._patience(timeout_s))
+
+
+def _asked(payload: Any) -> Any:
+    """Return a payload without what was decided here and not by its sender."""
+    if not isinstance(payload, dict):
+        return payload
+    return {name: value for name, value in payload.items() if name != "device_id"}
 
 
 def _as(kind: type[Any], value: Any) -> Any:

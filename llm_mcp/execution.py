@@ -28,6 +28,7 @@ def call(run: Run, provider: str, verb: Verb, payload: BaseModel) -> dict[str, A
     Raises ProviderError as the provider does, Cut when the attempt was stopped.
     """
     asked = payload.model_dump(exclude_unset=True)
+    run.awaited = asked.get("stream") is not False  # who wants the whole answer has it sooner without
     wire = _wire(run)
     run.when_cut(wire.arm())
     try:

@@ -56,6 +56,8 @@ class Run:
         self.begun = False
         """Whether its actor was called."""
         self.first_token_at: float | None = None
+        self.awaited = True
+        """Whether the first piece is to go out at once: somebody may be waiting for it."""
         self.metrics: dict[str, Any] = {}
         self._on_dirty = on_dirty
         self._mutex = threading.Lock()
@@ -228,7 +230,7 @@ class Run:
                 self._waiting.append((DELTA, {"text": "", "truncated": True}))
         if self._truncated:
             log.warning("stream truncated", extra={"action": "stream_truncated"})
-        if first:
+        if first and self.awaited:
             try:
                 self.flush()
             except Unavailable:

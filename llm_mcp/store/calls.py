@@ -49,6 +49,12 @@ def answer(db: Database, job_id: UUID) -> Standing:
     )
 
 
+def keyed(db: Database, key: str) -> tuple[UUID, str, Any] | None:
+    """Return id, kind and payload (its JSON value) of the job an idempotency key names, None when it names none."""
+    rows = db.run("keyed", {"key": key})
+    return (rows[0]["id"], rows[0]["kind"], orjson.loads(rows[0]["payload"])) if rows else None
+
+
 def _object(text: str | None) -> dict[str, Any]:
     """Return the object of a JSON text; workers of others may hand in anything."""
     try:

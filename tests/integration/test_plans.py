@@ -77,6 +77,7 @@ VALUES: dict[str, dict[str, Any]] = {
     "release": {"job_ids": [_ID], "tokens": [1]},
     "cancel": {"job_id": _ID},
     "answer": {"job_id": _ID},
+    "keyed": {"key": "k"},
     "reap": {"n": 100, "max_crashes": 3, "longest_lease_s": 3600.0, "gone": ["w9"]},
     "expire": {"n": 100},
     "prune": {"days": 7, "n": 1000},
