@@ -8,6 +8,7 @@
 | | `{"text": "", "truncated": true}`: the stream is over its bounds and ends here; the result is whole |
 | `progress` | `{"fraction": 0..1, "note": …}` |
 | `usage` | `{"tokens_in": …, "tokens_out": …, …}` |
+| `queue` | `{"position": n, "at_least": true, "eta_s": …}`: its place in the line (made by the reader, not stored) |
 | `reset` | `{"attempt": n}`: a new attempt began, forget the text so far (made by the reader, not stored) |
 
 The status of the job is not an event row: it is read from the job itself.
@@ -21,7 +22,7 @@ from typing import Any, NamedTuple
 
 from .errors import InvalidInput
 
-DELTA, PROGRESS, USAGE, RESET = "delta", "progress", "usage", "reset"
+DELTA, PROGRESS, USAGE, QUEUE, RESET = "delta", "progress", "usage", "queue", "reset"
 
 _INT4_MAX = 2**31 - 1
 _ID = re.compile(r"([0-9]{1,10}):([0-9]{1,10})")

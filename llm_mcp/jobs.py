@@ -24,7 +24,7 @@ from .store import jobs as rows
 from .store import sweeps, workers
 from .store.listen import JOB_ENDED, JOB_QUEUED
 from .store.workers import Worker
-from .watch import PATIENCE_S, Watch, wait_final
+from .watch import PATIENCE_S, Wait, Watch, wait_final
 
 _INT4 = 2**31
 _MAX_SOURCE_CHARS = 200
@@ -184,8 +184,18 @@ class Jobs:
         begins, a `reset` event says to forget the text so far. No database connection is held between looks.
         Raises NotFound, and Unavailable when the database stays away for `patience_s` seconds.
         """
-        watch = Watch(self.runtime, job_id, get=self.get, after=after or Cursor())
-        return watch.items(quiet_s=quiet_s, patience_s=patience_s)
+        return self.watch(job_id, after).items(quiet_s=quiet_s, patience_s=patience_s)
+
+    def watch(self, job_id: UUID, after: Cursor | None = None, *, line: bool = False) -> Watch:
+        """Return a watch of a job, whose `items` are those of `follow`; another thread may `nudge` it.
+
+        `line`: have an event `queue` too while the job waits, at most one a second, when its place has changed.
+        """
+        return Watch(self.runtime, job_id, get=self.get, after=after or Cursor(), line=line)
+
+    def waiter(self, job_id: UUID) -> Wait:
+        """Return one who waits until a job is `final`; another thread may `nudge` it."""
+        return Wait(self.runtime, job_id)
 
     def workers(self) -> list[Worker]:
         """Return the workers seen within the last minute."""

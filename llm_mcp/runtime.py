@@ -182,7 +182,7 @@ class Runtime:
 
     def close(self) -> None:
         """Close what was opened."""
-        for name in ("notifier", "listener", "db"):
+        for name in ("hub", "notifier", "listener", "db"):
             with self._making:
                 part = self._parts.get(name)
             if part is not None:

@@ -49,6 +49,7 @@ _SCHEDULE = {
     "next_at": "2040-01-01T00:00:00Z",
 }
 _TICK = {"name": "s7", "cron": "0 7 * * *", "timezone": "UTC", "due_at": _AT}
+_ASKED = {"n": 1, "job_id": str(_ID), "attempt": 1, "seq": 2, "told": "running", "most": 500}
 # For every statement the values our code sends, as to their types.
 VALUES: dict[str, dict[str, Any]] = {
     "submit": {"batch": json.dumps([_JOB])},
@@ -87,7 +88,17 @@ VALUES: dict[str, dict[str, Any]] = {
     "jobs": {"before": _ID, "status": "running", "kind": "echo", "source": "s", "n": 50},
     "unserved": {},
     "append": {"job_id": _ID, "token": 1, "seqs": [1], "types": ["delta"], "data": ["{}"]},
-    "follow": {"job_id": _ID, "attempt": 1, "seq": 2, "n": 500},
+    "append_many": {
+        "job_ids": [_ID],
+        "tokens": [1],
+        "owners": [1],
+        "seqs": [1],
+        "types": ["delta"],
+        "data": ["{}"],
+    },
+    "follow_many": {"asked": json.dumps([_ASKED]), "bytes": 2**18},
+    "line": {"kinds": ["echo"], "walk": 10_000, "n": 2000},
+    "speeds": {"kinds": ["echo"], "lately_s": 600.0, "n": 500, "enough": 3},
     "add_event_days": {"ahead": 7},
     "drop_event_days": {"days": 7},
     "worker_seen": {
@@ -279,7 +290,7 @@ def test_every_statement_can_be_prepared_as_it_is_sent(conn: Connection, name: s
     assert any(row["statement"].startswith(statements()[name].split("%(")[0]) for row in prepared)
 
 
-@pytest.mark.parametrize("name", sorted(set(VALUES) - {"follow", "jobs", "unserved", "submit", "schedules", "queues"}))
+@pytest.mark.parametrize("name", sorted(set(VALUES) - {"follow_many", "jobs", "unserved", "submit", "schedules", "queues"}))
 def test_no_statement_reads_a_table_from_end_to_end(conn: Connection, name: str) -> None:
     assert read_whole(plan(conn, name, in_order(name))) == set()
 
@@ -386,7 +397,8 @@ def pages_of(found: list[dict[str, Any]]) -> int:
 def test_a_stream_is_read_from_one_partition(conn: Connection) -> None:
     row = conn.execute("SELECT id FROM llm.jobs WHERE status = 'running' LIMIT 1").fetchone()
     assert row is not None
-    found = plan(conn, "follow", {"job_id": row["id"], "attempt": 1, "seq": 2, "n": 500})
+    asked = json.dumps([{**_ASKED, "job_id": str(row["id"])}])
+    found = plan(conn, "follow_many", {"bytes": 2**18, "asked": asked})
     visited = [
         node for node in found if node.get("Relation Name", "").startswith("job_events") and node["Actual Loops"]
     ]

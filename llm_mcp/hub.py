@@ -1,0 +1,328 @@
+"""The hub: one thread of a process reads for everybody who watches a job.
+
+Whoever watches has a seat. A seat is read for while its owner waits at it, and not again before the owner is back for
+more: so each holds one portion at most, and who is slow costs nobody. Notices are gathered for a few milliseconds, then
+all seats that have one are read for in one statement; who is new, or was told that there is more, waits for no
+gathering. Now and then every seat is looked at without a notice, for notices may be missed.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import logging
+import math
+import threading
+import time
+from collections import deque
+from uuid import UUID
+
+from .errors import LlmMcpError, NotFound, Unavailable
+from .events import Cursor
+from .job import Job
+from .runtime import Runtime
+from .store import events as event_rows
+from .store import line
+from .store.events import Ask, Glance
+from .store.line import Place
+from .store.listen import JOB_UPDATE
+
+log = logging.getLogger(__name__)
+
+_GATHER_S = 0.01
+_SEATS_AT_ONCE = 1000
+_LOOK_ANYWAY_S = 2.0
+_LOOK_ANYWAY_DEAF_S = 0.5
+# Seats that are due within so long of each other are read for together, s.
+_TOGETHER_S = 0.25
+_LINE_S = 1.0
+_FIRST_PLACE_S = 0.5
+
+
+class Seat:
+    """A watcher's seat, for as long as its `with` block lasts. Owned by the watcher's thread.
+
+    Parameters: `after`, the last event its owner has seen; `most`, how many events it takes at once (0: the status is
+    all it wants to know). The owner moves `after` on, and `told`, the status it knows. While `in_line` is a job
+    that waits, it is told that one's place in the line too, at most once a second and when there is something new in it.
+    """
+
+    def __init__(self, hub: Hub, job_id: UUID, after: Cursor, *, most: int = event_rows.PAGE) -> None:
+        self.job_id = job_id
+        self.after = after
+        self.told = ""
+        self.most = most
+        self.in_line: Job | None = None
+        self._hub = hub
+        self.bell = threading.Event()
+        self.nudged = False
+        # What follows is the hub's, under its mutex.
+        self.waits = False
+        self.woken = False
+        self.read_at = 0.0
+        """Monotonic instant of the last look that came off, s."""
+        self.due = 0.0
+        """Monotonic instant at which to look anyway, s."""
+        self.timer = math.inf
+        """Monotonic instant of its nearest timer, s."""
+        self.found: Glance | Exception | None = None
+        self.place: Place | None = None
+        self.place_told: Place | None = None
+        self.place_from = 0.0
+        """Monotonic instant from which on its place may be told, s."""
+
+    def __enter__(self) -> Seat:
+        self._hub.enter(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._hub.leave(self)
+
+    def take(self, timeout_s: float | None, *, look_in_s: float | None = None) -> Glance | Place | None:
+        """Wait for what is new and return it; None when nothing was for `timeout_s` seconds (None: ever), or earlier.
+
+        `look_in_s`: look so soon (s), without a notice; None: when the hub thinks fit. Raises NotFound, Unavailable.
+        """
+        self._hub.expect(self, look_in_s)
+        self.bell.wait(timeout_s)
+        self.bell.clear()
+        return self._hub.handed(self)
+
+    def set(self) -> None:
+        """There is a notice for this seat. May be called from any thread, as may `nudge`."""
+        self._hub.wake(self)
+
+    def nudge(self) -> None:
+        """End its owner's wait, or the next one; `nudged` stays set until the owner takes it back."""
+        self.nudged = True
+        self.bell.set()
+
+
+class Hub:
+    """Reads for the seats of one process. Its thread begins with the first who waits."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._mutex = threading.Lock()
+        self._some = threading.Condition(self._mutex)
+        self._large: deque[Seat] = deque()
+        """Those whose next event is too large to be read beside others: each is first in its turn."""
+        self._ready: dict[Seat, None] = {}
+        self._in_line: set[Seat] = set()
+        self._timers: list[tuple[float, int, Seat]] = []
+        self._numbers = itertools.count()
+        self._hurried = False
+        self._idle = False
+        self._read_at = self._line_at = 0.0
+        self._closed = False
+        self._thread: threading.Thread | None = None
+
+    # — for seats —
+
+    def enter(self, seat: Seat) -> None:
+        """Hear notices for a seat."""
+        self._runtime.listener.add(JOB_UPDATE, str(seat.job_id), seat)
+
+    def leave(self, seat: Seat) -> None:
+        """Forget a seat."""
+        self._runtime.listener.discard(JOB_UPDATE, str(seat.job_id), seat)
+        with self._mutex:
+            seat.waits = False
+            seat.found = seat.place = None
+            self._ready.pop(seat, None)
+            self._in_line.discard(seat)
+
+    def expect(self, seat: Seat, look_in_s: float | None) -> None:
+        """The seat's owner begins to wait. Raises Unavailable when we are closed."""
+        with self._mutex:
+            if self._closed:
+                raise Unavailable("this process watches no more")
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="llm-mcp-hub", daemon=True)
+                self._thread.start()
+            now = time.monotonic()
+            seat.waits = True
+            self._line_up(seat, now)
+            if look_in_s is not None:
+                seat.due = now + look_in_s
+            if seat.due <= now:
+                self._ready[seat] = None
+                self._hurried = True
+                self._some.notify()
+                return
+            self._set_timer(seat)
+            if seat.woken:
+                self._make_ready(seat)
+
+    def handed(self, seat: Seat) -> Glance | Place | None:
+        """The owner ended its wait: return, or raise, what there is for it."""
+        with self._mutex:
+            seat.waits = False
+            found, place, seat.found, seat.place = seat.found, seat.place, None, None
+            if found is None:
+                return place
+            if place is not None:
+                seat.place_told = None  # it was not
+        if isinstance(found, Exception):
+            raise found.with_traceback(None)
+        return found
+
+    def wake(self, seat: Seat) -> None:
+        """There is a notice for a seat."""
+        with self._mutex:
+            seat.woken = True
+            if seat.waits:
+                self._make_ready(seat)
+
+    def close(self) -> None:
+        """Read no more; who waits from now on is refused."""
+        with self._mutex:
+            self._closed = True
+            self._some.notify()
+            thread = self._thread
+        if thread is not None:
+            thread.join(timeout=3.0)
+
+    def _line_up(self, seat: Seat, now: float) -> None:
+        if seat.in_line is None:
+            self._in_line.discard(seat)
+            seat.place_told = None
+        elif seat not in self._in_line:
+            if not self._in_line:
+                self._line_at = max(self._line_at, now + _LINE_S)
+                if self._idle:
+                    self._some.notify()
+            self._in_line.add(seat)
+            seat.place_from = now + _FIRST_PLACE_S
+
+    def _make_ready(self, seat: Seat) -> None:
+        self._ready[seat] = None
+        if self._idle:
+            self._some.notify()
+
+    def _set_timer(self, seat: Seat) -> None:
+        if seat.due < seat.timer:
+            seat.timer = seat.due
+            heapq.heappush(self._timers, (seat.due, next(self._numbers), seat))
+            if self._idle and self._timers[0][2] is seat:
+                self._some.notify()
+
+    # — the thread —
+
+    def _run(self) -> None:
+        while (batch := self._gathered()) is not None:
+            try:
+                if batch:
+                    self._read(batch)
+                if self._in_line and self._line_at <= time.monotonic():
+                    self._tell_places()
+            except Exception:
+                # It reads for everybody: it must go on.
+                log.exception("the hub failed", extra={"action": "hub_failed"})
+                time.sleep(_LOOK_ANYWAY_DEAF_S)
+
+    def _gathered(self) -> list[Seat] | None:
+        """Wait until there is something to do; return for whom to read, None when we are closed."""
+        with self._mutex:
+            while not self._closed:
+                now = time.monotonic()
+                self._make_due_ready(now)
+                line_at = self._line_at if self._in_line else math.inf
+                if self._ready or self._large:
+                    until = now if self._hurried or self._large else self._read_at + _GATHER_S
+                else:
+                    until = min(line_at, self._timers[0][0] if self._timers else math.inf)
+                if until <= now or line_at <= now:
+                    return self._batch()
+                self._idle = not self._ready
+                self._some.wait(None if until == math.inf else until - now)
+                self._idle = False
+            return None
+
+    def _make_due_ready(self, now: float) -> None:
+        if not self._timers or self._timers[0][0] > now:
+            return
+        while self._timers and self._timers[0][0] <= now + _TOGETHER_S:
+            at, _, seat = heapq.heappop(self._timers)
+            if at != seat.timer:
+                continue  # another one came before it
+            seat.timer = math.inf
+            if seat.waits and seat.due <= now + _TOGETHER_S:
+                self._ready[seat] = None
+            elif seat.waits:
+                self._set_timer(seat)
+
+    def _batch(self) -> list[Seat]:
+        batch: dict[Seat, None] = {}
+        if self._large:
+            batch[self._large.popleft()] = None
+        for seat in list(itertools.islice(self._ready, _SEATS_AT_ONCE)):
+            del self._ready[seat]
+            batch[seat] = None
+        self._hurried = self._hurried and bool(self._ready)
+        waiting = [seat for seat in batch if seat.waits]
+        for seat in waiting:
+            seat.woken = False
+        return waiting
+
+    def _read(self, batch: list[Seat]) -> None:
+        asked: dict[Ask, list[Seat]] = {}  # those at one place of one job share what is read
+        for seat in batch:
+            asked.setdefault(Ask(seat.job_id, seat.after, seat.told, seat.most), []).append(seat)
+        failed, found = None, dict[int, Glance | None]()
+        try:
+            found = event_rows.follow_many(self._runtime.db, list(asked))
+        except Exception as error:  # noqa: BLE001 - theirs to raise, who wait for it
+            failed = error
+        hears = self._runtime.listener.hears(JOB_UPDATE)
+        with self._mutex:
+            self._read_at = time.monotonic()
+            for n, (ask, seats) in enumerate(asked.items()):
+                for seat in seats:
+                    seat.due = self._read_at + (_LOOK_ANYWAY_S if hears else _LOOK_ANYWAY_DEAF_S)
+                    if failed is not None:
+                        self._hand(seat, failed)
+                        continue
+                    seat.read_at = self._read_at
+                    if n in found:
+                        glance = found[n]
+                        self._hand(seat, NotFound(f"no job {ask.job_id}") if glance is None else glance)
+                    elif seat.waits:
+                        self._set_timer(seat)
+
+    def _hand(self, seat: Seat, found: Glance | Exception) -> None:
+        if not seat.waits:
+            seat.woken = True  # its owner was just called away; it is read again when it is back
+        elif isinstance(found, Glance) and found.more and not found.items and not self._moved(seat, found):
+            self._large.append(seat)
+        else:
+            seat.waits = False
+            seat.found = found
+            seat.bell.set()
+
+    def _moved(self, seat: Seat, found: Glance) -> bool:
+        return (found.status, found.attempts) != (seat.told, seat.after.attempt)
+
+    def _tell_places(self) -> None:
+        now = time.monotonic()
+        with self._mutex:
+            self._line_at = now + _LINE_S
+            seats = [(seat, seat.in_line) for seat in self._in_line if seat.waits and seat.place_from <= now]
+        kinds = {job.kind for _, job in seats if job is not None}
+        if not kinds:
+            return
+        try:
+            found = line.line(self._runtime.db, kinds)
+        except LlmMcpError:
+            return  # nobody's place is worth an error
+        with self._mutex:
+            for seat, job in seats:
+                place = None if job is None else found.place(job)
+                if place is not None and seat.waits and seat.in_line is job and not place.same_as(seat.place_told):
+                    seat.place = seat.place_told = place
+                    seat.bell.set()
+
+
+def of(runtime: Runtime) -> Hub:
+    """Return the hub of a runtime."""
+    return runtime.part("hub", Hub)
