@@ -44,7 +44,7 @@ class Seat:
 
     Parameters: `after`, the last event its owner has seen; `most`, how many events it takes at once (0: the status is
     all it wants to know). The owner moves `after` on, and `told`, the status it knows. While `in_line` is a job
-    that waits, it is told that one's place in the line too, at most once a second and when there is something new in it.
+    that waits, it is told that one's place in the line too, at most once a second and when something is new in it.
     """
 
     def __init__(self, hub: Hub, job_id: UUID, after: Cursor, *, most: int = event_rows.PAGE) -> None:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from uuid import UUID
 
-from . import config
+from . import config, flush
 from .errors import LlmMcpError, Unavailable
 from .job import Lease
 from .run import Run
@@ -304,14 +304,8 @@ class Keeper:
             self._flush_now.clear()
             with self._mutex:
                 runs, self._dirty = self._dirty, set()
-            for run in runs:
-                try:
-                    run.flush()
-                except Unavailable:
-                    self._on_dirty(run)
-                except Exception:
-                    log.exception("a stream was not written", extra={"action": "flush_failed"})
-                    run.cut("stream_failed")
+            for run in flush.flush(self.runtime, runs):
+                self._on_dirty(run)
 
 
 def new_worker_id(name: str | None, entropy: UUID) -> str:

@@ -203,6 +203,34 @@ class Run:
                     return
                 self._unanswered = []
 
+    @property
+    def unwritten(self) -> bool:
+        """Whether something of the stream is still to be written."""
+        return self._cut is None and bool(self._waiting or self._unanswered)
+
+    def take_batch(self) -> list[tuple[int, str, str]] | None:
+        """Hold the stream until `batch_over`, for who writes many in one go, and return what is to be written next.
+
+        Nothing is held when that is [], for there is nothing, or None, for somebody writes it just now.
+        """
+        if not self.unwritten:
+            return []
+        if not self._flushing.acquire(blocking=False):
+            return None
+        batch: list[tuple[int, str, str]] = []
+        try:
+            batch = self._unanswered or self._number()
+        finally:
+            if not batch:
+                self._flushing.release()
+        return batch
+
+    def batch_over(self, *, written: bool) -> None:
+        """Let go of the stream. What is not known to be written keeps its numbers and goes first next time."""
+        if written:
+            self._unanswered = []
+        self._flushing.release()
+
     def _write(self, batch: list[tuple[int, str, str]]) -> None:
         """Write numbered events: (seq, type, JSON text)."""
         rows.append(self.runtime.db, *self.key, batch)
