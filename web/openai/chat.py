@@ -71,7 +71,7 @@ def _check(asked: Asked) -> None:
 
 def _tools(asked: Asked) -> Any:
     """Yield (place, name) of the request's functions."""
-    for place, tool in objects(asked.get("tools") or [], "tools"):
+    for place, tool in objects([] if asked.get("tools") is None else asked.get("tools"), "tools"):
         function = tool.get("function")
         if tool.get("type", "function") != "function":
             continue
@@ -93,7 +93,7 @@ def _check_format(wanted: Any) -> None:
 
 def _check_parts(asked: Asked) -> None:
     """Refuse what Ollama's models cannot be shown: pictures at an address, which nobody fetches, sounds and files."""
-    for place, tool in objects(asked.get("tools") or [], "tools"):
+    for place, tool in objects([] if asked.get("tools") is None else asked.get("tools"), "tools"):
         if tool.get("type", "function") != "function":
             raise InvalidInput("must be function", field=f"tools[{place}].type", code=UNSUPPORTED)
     for place, message in objects(asked.get("messages"), "messages"):
