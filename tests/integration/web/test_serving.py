@@ -70,6 +70,7 @@ def test_a_client_that_stays_is_left_alone(open_door: OpenDoor, kind: str) -> No
     with door.watch(job_id) as watch:
         blocks = watch.blocks()
         assert next(blocks).startswith(b"event: status")
+        assert next(blocks).startswith(b"event: queue")
         began = time.monotonic()
         assert next(blocks) == b": keep-alive"
         assert 10 < time.monotonic() - began < 25
