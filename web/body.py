@@ -82,16 +82,23 @@ class Body:
 
         Raises InvalidInput with code `invalid_<name>` for any other text.
         """
-        text = self.text(name)
-        if not text:
-            return None
-        code = f"invalid_{name}"
-        if not _RFC3339.fullmatch(text):
-            raise InvalidInput("must look like 2026-11-22T07:00:31Z", field=name, code=code)
-        try:
-            return datetime.fromisoformat(text).astimezone(UTC)
-        except (ValueError, OverflowError):
-            raise InvalidInput("no such instant", field=name, code=code) from None
+        return instant(self.text(name), name)
+
+
+def instant(text: str, name: str) -> datetime | None:
+    """Return the instant of an RFC 3339 text in UTC, None for "".
+
+    Raises InvalidInput with field `name` and code `invalid_<name>` for any other text.
+    """
+    if not text:
+        return None
+    code = f"invalid_{name}"
+    if not _RFC3339.fullmatch(text):
+        raise InvalidInput("must look like 2026-11-22T07:00:31Z", field=name, code=code)
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise InvalidInput("no such instant", field=name, code=code) from None
 
 
 def _object(raw: bytes, limit_bytes: int) -> dict[str, Any]:
