@@ -52,7 +52,7 @@ def finished(result: Any) -> Finished:
         text=text or (None if calls else ""),
         thinking=_text(told.get("thinking") or message.get("thinking") or data.get("thinking")),
         tool_calls=calls,
-        finish_reason="tool_calls" if calls and reason == "stop" else reason,
+        finish_reason="tool_calls" if calls else reason,
         logprobs=token_logprobs(data["logprobs"]) if isinstance(data.get("logprobs"), list) else None,
         usage=_usage(told),
         model=_text(told.get("model")) or None,

@@ -31,6 +31,11 @@ def test_ollamas_reasons(word: str | None, reason: str) -> None:
     assert finished({"response": "x", "data": {"done_reason": word}}).finish_reason == reason
 
 
+def test_ollamas_calls_are_whole_whatever_it_says_of_the_end() -> None:
+    data = {"message": {"tool_calls": [{"function": {"name": "f"}}]}, "done_reason": "length"}
+    assert finished({"response": "", "data": data}).finish_reason == "tool_calls"
+
+
 def test_ollamas_generate_and_its_log_probabilities() -> None:
     data = {"response": "<think>a</think>b", "logprobs": [{"token": "é", "logprob": -1}, {"odd": 1}]}
     said = finished({"response": "b", "thinking": "a", "data": data})
