@@ -135,6 +135,8 @@ class Settings(BaseSettings):
     """Comma-separated host names that requests and browsers may call us by, besides loopback's own."""
     max_streams: int = Field(1000, ge=1, le=20000, validation_alias=_env("LLM_MCP_MAX_STREAMS"))
     """Open streams a web process carries; more are told 503."""
+    max_connections: int = Field(4000, ge=16, le=100_000, validation_alias=_env("LLM_MCP_MAX_CONNECTIONS"))
+    """Connections a web process keeps, at least a few more than streams; at the limit idle ones make room, else 503."""
     result_ttl_s: float | None = Field(None, gt=0, le=100 * 365 * 86400, validation_alias=_env("LLM_MCP_RESULT_TTL_S"))
     """How long a result is kept unless its submission says (not of plain SQL and schedules), s; unset: with the job."""
     event_retention_days: int = Field(7, ge=1, le=3650, validation_alias=_env("LLM_MCP_EVENT_RETENTION_DAYS"))

@@ -24,6 +24,7 @@ _QUIET = {
 
 
 _at_work: ContextVar[Any] = ContextVar("llm_mcp_at_work", default=None)
+_request: ContextVar[str | None] = ContextVar("llm_mcp_request", default=None)
 
 
 def bind(lease: Any) -> None:
@@ -31,10 +32,23 @@ def bind(lease: Any) -> None:
     _at_work.set(lease)
 
 
+def bind_request(request_id: str | None) -> None:
+    """Have what this thread logs name the request it serves; None: it serves none."""
+    _request.set(request_id)
+
+
+def request_id() -> str | None:
+    """Return the id of the request this thread serves, None when it serves none."""
+    return _request.get()
+
+
 def _name_job(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
     lease = _at_work.get()
     if lease is not None:
         event = {"job_id": str(lease.job_id), "kind": lease.kind, "attempt": lease.attempt, **event}
+    served = _request.get()
+    if served is not None:
+        event = {"request_id": served, **event}
     return event
 
 

@@ -8,7 +8,8 @@ from llm_mcp.jobs import Jobs
 from llm_mcp.kinds import load_modules
 from llm_mcp.runtime import Runtime
 
-from . import errors, guard, health, jobs, openai, stream
+from . import errors, guard, health, jobs, methods, openai, stream
+from .request_id import Named
 from .streams import Streams
 
 # Every door has a `blueprint`; a new one is one more line.
@@ -34,7 +35,9 @@ def create_app(runtime: Runtime) -> Flask:
     app.extensions["streams"] = Streams(runtime.settings.max_streams)
     errors.install(app)
     guard.install(app, runtime.settings)
-    health.install(app)
+    methods.install(app)
+    health.install(app, runtime)
     for door in _DOORS:
         app.register_blueprint(door.blueprint)
+    app.wsgi_app = Named(app.wsgi_app)  # type: ignore[method-assign] # Flask's own way of wrapping it
     return app

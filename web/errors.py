@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import traceback
 
-from flask import Flask, Response, request
+from flask import Flask, Response
 from gunicorn.http.errors import ParseException  # type: ignore[import-untyped] # gunicorn ships no types
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
@@ -45,9 +45,6 @@ _HTTP = {
     405: ("method_not_allowed", "not with this method"),
     413: ("body_too_large", "the body is over the limit"),
 }
-# A client that sends before it reads would never see why it was refused: this much of its body we still take, bytes.
-_LINGER_BYTES = 64 * 2**20
-_PIECE_BYTES = 2**18
 
 
 class Full(Unavailable):
@@ -85,8 +82,6 @@ def of_ours(error: LlmMcpError) -> Response:
     status = next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
     if status == 500:
         return of_nobody(error)
-    if status == 413:
-        _take_the_rest()
     headers = {}
     if status in (429, 503):
         headers["Retry-After"] = str(max(1, round(getattr(error, "retry_after_s", 1.0))))
@@ -100,7 +95,6 @@ def of_http(error: HTTPException) -> Response:
     shown = {"error": code, "message": message}
     if isinstance(error, RequestEntityTooLarge):
         shown["field"] = "body"
-        _take_the_rest()
     headers = {name: value for name, value in error.get_headers() if name == "Allow"}
     return answer(shown, status, headers)
 
@@ -120,12 +114,3 @@ def unforeseen(error: BaseException) -> None:
     """Log an error without its text, which may quote what the client sent."""
     where = "".join(traceback.format_tb(error.__traceback__))
     log.error("request failed", extra={"action": "request_failed", "error": type(error).__name__, "where": where})
-
-
-def _take_the_rest() -> None:
-    rest, left = request.environ["wsgi.input"], _LINGER_BYTES
-    try:
-        while left > 0 and (piece := rest.read(min(left, _PIECE_BYTES))):
-            left -= len(piece)
-    except (OSError, ParseException):
-        return  # it went away, or never meant it: the connection is closed anyway

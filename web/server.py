@@ -7,11 +7,12 @@ runtime (nothing is opened before the fork).
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
 import struct
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 from flask import Flask
 from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped] # gunicorn ships no types
@@ -24,12 +25,26 @@ from llm_mcp.kinds import load_modules
 from llm_mcp.runtime import Runtime
 
 from .app import create_app
+from .incoming import MAX_FIELDS, MAX_LINE_BYTES
 from .process import Log, Process
 
 _SPARE_THREADS = 64
 _GRACE_S = 4
-# A client that neither reads nor sends for so long is dropped by the kernel, s.
-_STALLED_S = 10
+# An idle connection costs a place, no thread. Longer than clients keep theirs, so that none sends into a closing one.
+_KEEP_S = 75
+# What a client does not take for so long is not sent again, and it is hung up on, s.
+_STALLED_S = 8
+# One of which nothing is heard for so long is asked for a sign of life; twice unanswered, it is gone, s.
+_QUIET_S, _SIGN_S = 5, 2
+# Files a process has open besides its clients' connections.
+_OTHER_FILES = 256
+
+
+class Limits(NamedTuple):
+    """What one serving process takes: `connections` at once, `body_bytes` of a request."""
+
+    connections: int
+    body_bytes: int
 
 
 class Server(BaseApplication):  # type: ignore[misc] # gunicorn ships no types
@@ -45,6 +60,8 @@ class Server(BaseApplication):  # type: ignore[misc] # gunicorn ships no types
         self._fd = door.detach()
         self._follow = follow_owner(signal.SIGKILL)
         self._runtime: Runtime | None = None
+        # One byte over the limit comes in: the application sees, and says, that it is too much.
+        self.limits = Limits(_connections(settings), settings.max_body_bytes + 1)
         # Several processes boot, and some again later: the one that gets the byte says that we are ready.
         self._baton, token = os.pipe()
         os.write(token, b"r")
@@ -58,11 +75,14 @@ class Server(BaseApplication):  # type: ignore[misc] # gunicorn ships no types
             "worker_class": Process,
             "workers": self._processes,
             "threads": self._settings.max_streams + _SPARE_THREADS,
-            "worker_connections": self._settings.max_streams * 2 + _SPARE_THREADS,
+            "worker_connections": self.limits.connections + _OTHER_FILES,  # ours has an answer, gunicorn's is silence
             "backlog": listening.BACKLOG,
             "timeout": 30,
             "graceful_timeout": _GRACE_S,
-            "keepalive": 5,
+            "keepalive": _KEEP_S,
+            "limit_request_line": MAX_LINE_BYTES,
+            "limit_request_field_size": MAX_LINE_BYTES,
+            "limit_request_fields": MAX_FIELDS,
             "control_socket_disable": True,
             "preload_app": False,
             "accesslog": None,
@@ -107,8 +127,30 @@ def serve(settings: Settings, *, processes: int = 1, fd: int | None = None) -> N
     logs.configure(settings)
     load_modules(settings.user_modules())  # here, so that a missing one is an error of ours and not of every process
     door = listening.opened(settings) if fd is None else listening.inherited(fd)
-    # Accepted connections have these from their listener.
-    door.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", _STALLED_S, 0))
-    if hasattr(socket, "TCP_USER_TIMEOUT"):
-        door.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _STALLED_S * 1000)
+    _be_strict(door)
     Server(settings, door, processes=processes).run()
+
+
+def _be_strict(door: socket.socket) -> None:
+    """Have the kernel drop clients that take nothing, or are gone; what it accepts has this from here."""
+    door.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", _STALLED_S, 0))
+    door.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (
+        ("TCP_USER_TIMEOUT", _STALLED_S * 1000),
+        ("TCP_KEEPIDLE", _QUIET_S),
+        ("TCP_KEEPINTVL", _SIGN_S),
+        ("TCP_KEEPCNT", 2),
+    ):
+        if hasattr(socket, name):
+            door.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+def _connections(settings: Settings) -> int:
+    """Return how many connections a process may have, with as many files allowed to it if need be."""
+    wanted = max(settings.max_connections, settings.max_streams + _SPARE_THREADS)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted + _OTHER_FILES:
+        soft = wanted + _OTHER_FILES if hard == resource.RLIM_INFINITY else min(hard, wanted + _OTHER_FILES)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        wanted = min(wanted, max(soft // 2, soft - _OTHER_FILES))
+    return wanted

@@ -275,10 +275,10 @@ def test_unknown_parameters_are_named(client: Client, kind: str) -> None:
     ],
 )
 def test_wrong_methods(client: Client, path: str, allowed: set[str]) -> None:
-    for method in {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "FROB"} - allowed:
+    for method in {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "TRACE", "FROB"} - allowed:
         answer = client.open(path, method=method)
         assert answer.status_code == 405, method
-        assert set(answer.headers["Allow"].split(", ")) == allowed
+        assert set(answer.headers["Allow"].split(", ")) == allowed | {"OPTIONS"}
         if method != "HEAD":
             assert (answer.content_type, answer.json["error"]) == ("application/json", "method_not_allowed")
 
