@@ -61,6 +61,10 @@ def connect(dsn: str, *, autocommit: bool = True) -> Connection:
         raise Unavailable(f"Postgres does not answer: {first_line(error)}") from None
 
 
+class _TakesNoWrites(Unavailable):
+    """The server at the other end of a session is a standby, or was made read-only."""
+
+
 class Database:
     """A lazily opened pool, and `run`. Safe for threads; not for use across a fork.
 
@@ -128,6 +132,10 @@ class Database:
                 raise Unavailable(self._why()) from None
             except psycopg.errors.DiskFull:
                 raise Unavailable("Postgres has no disk space left", retry_after_s=5.0) from None
+            except _TakesNoWrites:  # by now the DSN may lead to the one that does
+                self._renew(pool, began_at)
+                if last:
+                    raise
             except (psycopg.OperationalError, psycopg.InterfaceError) as error:
                 if own.closed or (error.sqlstate or "").startswith(_SHUTDOWN):
                     self._renew(pool, began_at)
@@ -211,7 +219,7 @@ def _ours(error: psycopg.Error) -> LlmMcpError | None:
         case "42501":
             return SetupError(f"this database role lacks rights: {said}")
         case "25006":
-            return Unavailable(f"this Postgres is a standby ({said})")
+            return _TakesNoWrites(f"this Postgres is a standby ({said})")
         case _ if isinstance(error, psycopg.DataError | psycopg.IntegrityError):
             return InvalidInput(said)
     return None

@@ -13,6 +13,7 @@ from uuid import UUID
 
 from llm_mcp import Jobs, LlmMcpError, Runtime, Submission, Unavailable, config
 from tests.chaos.load import Asked
+from tests.waiting import until
 
 _AGAIN_S = 0.1
 
@@ -154,3 +155,15 @@ class Client(threading.Thread):
             self.fault = f"{type(error).__name__}: {error}"
         finally:
             self._way.close()
+
+
+def served(clients: Sequence[Client], more: int = 3) -> None:
+    """Wait until each of these was acknowledged so many more jobs."""
+    goals = [len(client.waits_s) + more for client in clients]
+    until(lambda: all(len(client.waits_s) >= goal for client, goal in zip(clients, goals, strict=True)))
+
+
+def refusals(clients: Sequence[Client], more: int = 1) -> Callable[[], bool]:
+    """Return what says whether each of these was told Unavailable so many more times from now on."""
+    goals = [client.refused + more for client in clients]
+    return lambda: all(client.refused >= goal for client, goal in zip(clients, goals, strict=True))

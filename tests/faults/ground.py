@@ -38,7 +38,7 @@ ROOT = Path(__file__).parent.parent.parent
 _READY_S = 60.0
 _SETTLE_S = 60.0
 _UNFINISHED = "SELECT count(*) AS n FROM llm.jobs WHERE status IN ('queued', 'running')"
-_EMPTY = "TRUNCATE llm.jobs, llm.job_attempts, llm.job_events, llm.workers, chaos.moves"
+_EMPTY = "TRUNCATE llm.jobs, llm.job_attempts, llm.job_events, llm.workers, llm.limits, chaos.moves"
 
 
 class Member:
@@ -256,9 +256,12 @@ class Ground:
 
     def stop_postgres(self) -> None:
         """Stop Postgres as a power cut would; `stage.restart` starts it."""
+        os.kill(self.postmaster(), signal.SIGQUIT)
+
+    def postmaster(self) -> int:
+        """Return the process id of the server, which must run."""
         folder = Path(self.rows("SHOW data_directory")[0]["data_directory"])
-        pid = int((folder / "postmaster.pid").read_text().split()[0])
-        os.kill(pid, signal.SIGQUIT)
+        return int((folder / "postmaster.pid").read_text().split()[0])
 
     def revive(self) -> None:
         """Start again what ended."""

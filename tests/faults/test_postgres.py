@@ -1,21 +1,12 @@
-"""What Postgres may do to us: end every session, die, run out of disk, keep an old snapshot."""
+"""What Postgres may do to us: end every session, die, keep an old snapshot."""
 
 from __future__ import annotations
 
-import os
-import random
-import shutil
-import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import suppress
-from pathlib import Path
 
 import psycopg
 import pytest
 
-from tests.chaos.load import Asked
-from tests.chaos.stage import Stage
 from tests.faults.clients import wanted
 from tests.faults.ground import Ground, lost_leases
 from tests.waiting import until
@@ -59,62 +50,6 @@ def test_postgres_killed_ten_times_under_load(ground: Ground, away_s: float) -> 
     assert sum(client.refused for client in clients) > 0
     assert [round(now - then, 1) for now, then in zip(after, before, strict=True) if now - then > 10.0] == []
     assert worker.alive
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[tuple[Ground, Path]]:
-    """A ground whose data lies on a small disk, and that disk. The log is elsewhere: a full one stops the server."""
-    if os.geteuid() != 0:
-        pytest.skip("needs root, to mount a small disk")
-    stage = Stage()
-    disk = stage.folder / "data"
-    disk.mkdir(0o711)
-    try:
-        subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=512m,mode=711", "none", disk], check=True, capture_output=True
-        )
-    except (OSError, subprocess.CalledProcessError):
-        stage.close()
-        pytest.skip("no disk can be mounted here; it takes root of a machine, not of a container alone")
-    try:
-        with stage, Ground(stage, tmp_path) as ground:
-            ground.stop_postgres()
-            (cluster,) = disk.glob("pg[0-9]*")
-            until(lambda: not (cluster / "postmaster.pid").exists())
-            owner, log = cluster.stat(), stage.folder / "log"
-            shutil.move(cluster / "pg_wal", log)
-            for path in (log, *log.rglob("*")):
-                os.chown(path, owner.st_uid, owner.st_gid)
-            (cluster / "pg_wal").symlink_to(log)
-            stage.restart()
-            yield ground, disk
-    finally:
-        subprocess.run(["umount", disk], check=True)
-        shutil.rmtree(stage.folder)
-
-
-def test_a_full_disk_is_told_and_survived(small_disk: tuple[Ground, Path]) -> None:
-    """Clients are told 503 while it is full; once there is room, all goes on by itself."""
-    ground, disk = small_disk
-    web = ground.member("web", "web", http_addr="127.0.0.1:0")
-    web.wait_ready()
-    ground.workers("worker")
-    pad = random.Random(5).randbytes(20_000).hex()  # not to be compressed away
-
-    def draw(key: str) -> Asked:
-        return wanted(key, s=0.05, pad=pad)
-
-    clients = [ground.client("web", draw, url=web.line), ground.client("library", draw)]
-    until(lambda: all(client.waits_s for client in clients))
-    filler = disk / "filler"
-    with filler.open("wb") as file, suppress(OSError):
-        while True:
-            os.posix_fallocate(file.fileno(), file.seek(0, os.SEEK_END), 4096)
-    until(lambda: all(client.refused > 1 for client in clients))
-    filler.unlink()
-    before = [len(client.waits_s) for client in clients]
-    until(lambda: all(len(client.waits_s) > n + 3 for client, n in zip(clients, before, strict=True)))
-    assert all(row["status"] == "done" for row in ground.verdict().jobs.values())
 
 
 def test_an_old_snapshot_slows_nothing_down(ground: Ground) -> None:
