@@ -8,7 +8,7 @@ from llm_mcp.jobs import Jobs
 from llm_mcp.kinds import load_modules
 from llm_mcp.runtime import Runtime
 
-from . import errors, guard, health, jobs, methods, openai, stream
+from . import errors, guard, health, jobs, methods, openai, socket, stream
 from .request_id import Named
 from .streams import Streams
 
@@ -16,6 +16,7 @@ from .streams import Streams
 _DOORS = (
     jobs,
     stream,
+    socket,
     openai,
 )
 
