@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from uuid import UUID
 
 from flask import Blueprint, Response, request
@@ -12,12 +13,15 @@ from llm_mcp.job import Status, Submission
 from . import ids
 from .body import Body
 from .reply import answer, job_object, service
+from .streams import streams
 
 blueprint = Blueprint("jobs", __name__, url_prefix="/v1/jobs")
 
 _FIELDS = frozenset({"kind", "payload", "priority", "source", "max_attempts", "deadline_at", "delay_s"})
 _FILTERS = frozenset({"status", "kind", "source", "limit", "cursor"})
 _MAX_PAGE = 200
+_MAX_WAIT_S = 60
+_SECONDS = re.compile(r"[0-9]{1,2}(\.[0-9]{1,3})?")
 _PAGE = 50
 _KEY = "Idempotency-Key"
 _MAX_KEY_CHARS = 255
@@ -69,14 +73,36 @@ def page() -> Response:
 
 @blueprint.get("/<text>")
 def get(text: str) -> Response:
-    """Return one job."""
-    return answer(job_object(service().get(ids.job_id(text))))
+    """Return one job: at once, or with `wait_s` as soon as it is finished, after so many seconds in any case."""
+    wanted, wait_s, jobs = ids.job_id(text), _wait_s(), service()
+    job = jobs.get(wanted)
+    if wait_s and not job.status.final:
+        _await(wanted, wait_s)
+        job = jobs.get(wanted)
+    return answer(job_object(job))
 
 
 @blueprint.post("/<text>/cancel")
 def cancel(text: str) -> Response:
     """End a job: 200 with it, 409 `already_finished`."""
     return answer(job_object(service().cancel(ids.job_id(text))))
+
+
+def _await(job_id: UUID, wait_s: float) -> None:
+    """Wait until a job is finished, its client left or the process is about to stop, `wait_s` seconds at most."""
+    waiter, place = service().waiter(job_id), streams().enter()
+    try:
+        place.watch(request.environ.get("gunicorn.socket"), waiter.nudge)
+        waiter.final(timeout_s=wait_s)
+    finally:
+        place()
+
+
+def _wait_s() -> float:
+    text = request.args.get("wait_s") or "0"
+    if not _SECONDS.fullmatch(text) or float(text) > _MAX_WAIT_S:
+        raise InvalidInput(f"must be a number of seconds from 0 to {_MAX_WAIT_S}", field="wait_s")
+    return float(text)
 
 
 def _key() -> str | None:
