@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_mcp.embedded.device import wire
 from llm_mcp.embedded.device.call import Call, Cancelled, Watch
 from llm_mcp.embedded.device.inlet import MAX_BODY_BYTES, BodyRefused, Inlet, body, has_body
-from llm_mcp.embedded.device.wire import Refusal
+from llm_mcp.ollama_words import wire
+from llm_mcp.ollama_words.wire import Refusal
 from tests.waiting import until
 
 JSON = st.recursive(

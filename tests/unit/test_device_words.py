@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_mcp.embedded.device import gotemplate, grammar, options
-from llm_mcp.embedded.device.duration import keep_alive, seconds
-from llm_mcp.embedded.device.wire import Refusal
+from llm_mcp.ollama_words.duration import keep_alive, seconds
+from llm_mcp.ollama_words.wire import Refusal
 
 T = TypeVar("T")
 JSON = st.recursive(

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from llm_mcp.embedded.device import catalog, gguf
 from llm_mcp.embedded.device.catalog import CatalogModel, ModelFile
 from llm_mcp.errors import SetupError
+from llm_mcp.ollama_words.names import full_name
 
 MODELS = Path(__file__).parents[1] / "gguf"
 TINY = MODELS / "tiny.gguf"
@@ -122,7 +123,7 @@ def test_counts_are_shown_as_ollama_shows_them() -> None:
 
 
 def test_names_and_arguments_go_both_ways() -> None:
-    assert [catalog.full_name(name) for name in ("a", "a:b", "h:1/a", "x/a:b")] == [
+    assert [full_name(name) for name in ("a", "a:b", "h:1/a", "x/a:b")] == [
         "a:latest",
         "a:b",
         "h:1/a:latest",

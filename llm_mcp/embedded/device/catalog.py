@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from llm_mcp.errors import SetupError
+from llm_mcp.ollama_words.names import full_name, timestamp
 
 from . import gguf
 
@@ -34,16 +35,6 @@ class ModelFile:
 
     path: Path
     embedding: bool = False
-
-
-def full_name(name: str) -> str:
-    """Return the name with its tag: `tiny` means `tiny:latest`."""
-    return name if ":" in name.rpartition("/")[2] else f"{name}:latest"
-
-
-def timestamp(moment: datetime) -> str:
-    """Return the instant as Ollama writes it, nine digits and Z."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f") + "000Z"
 
 
 def human_count(number: int) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from .wire import Refusal
+from llm_mcp.ollama_words.wire import Refusal
 
 _ACTION = re.compile(r"\{\{(-(?=\s))?\s*(.*?)\s*((?<=\s)-)?\}\}", re.DOTALL)
 _NAME = re.compile(r"\.[A-Z][A-Za-z]*")

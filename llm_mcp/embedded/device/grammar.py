@@ -12,7 +12,7 @@ import json
 import re
 from typing import Any
 
-from .wire import Refusal
+from llm_mcp.ollama_words.wire import Refusal
 
 _MAX_RULES = 5000
 _MAX_LENGTH = 1000

@@ -12,10 +12,11 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from llm_mcp.ollama_words.wire import Lines, Refusal, encode
+
 from .call import Call, Cancelled
 from .inlet import BodyRefused, Inlet, body, has_body
 from .routes import ROUTES, Handler
-from .wire import Lines, Refusal, encode
 
 if TYPE_CHECKING:
     from .server import DeviceServer

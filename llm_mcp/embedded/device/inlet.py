@@ -8,7 +8,7 @@ import time
 from email.message import Message
 from typing import Any
 
-from .wire import Refusal
+from llm_mcp.ollama_words.wire import Refusal
 
 MAX_BODY_BYTES = 16 * 2**20
 _BODY_S = 60.0

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from .wire import Refusal
+from llm_mcp.ollama_words.wire import Refusal
 
 _INT32 = 2**31 - 1
 # A generation without a limit ends after this many whole contexts.

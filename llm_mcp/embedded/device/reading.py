@@ -8,10 +8,11 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from llm_mcp.ollama_words.wire import Refusal
+
 from .call import Call
 from .prompt import Ask
 from .runner import EngineGone, EngineRefused, Runner
-from .wire import Refusal
 
 _FAILED = "an error was encountered while running the model: "
 

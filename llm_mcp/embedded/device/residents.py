@@ -17,16 +17,17 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from llm_mcp.ollama_words.names import LIBRARY, full_name
+from llm_mcp.ollama_words.wire import Refusal
+
 from .call import Call, Cancelled
-from .catalog import CatalogModel, full_name
+from .catalog import CatalogModel
 from .runner import EngineGone, Runner
-from .wire import Refusal
 
 KEEP_ALIVE_S = 300.0
 MAX_WAITING = 512
 MAX_LOADED = 3
 _BUSY = "server busy, please try again.  maximum pending requests exceeded"
-_LIBRARY = "registry.ollama.ai/library/"
 _FOR_EVER = timedelta(days=36500)
 
 _log = logging.getLogger(__name__)
@@ -79,7 +80,7 @@ class Residents:
 
     def find(self, name: str) -> CatalogModel | None:
         """Return the model of that name, with or without tag and registry, in any case of letters."""
-        resident = self._by_name.get(full_name(name.lower().removeprefix(_LIBRARY)))
+        resident = self._by_name.get(full_name(name.lower().removeprefix(LIBRARY)))
         return None if resident is None else resident.model
 
     def running(self) -> list[dict[str, Any]]:

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from llm_mcp.ollama_words.names import OLLAMA_VERSION, full_name
+from llm_mcp.ollama_words.wire import Answer, Fields, Refusal, decode
+
 from . import text, vectors
 from .call import Call
-from .catalog import full_name
 from .residents import Residents
-from .wire import Answer, Fields, Refusal, decode
-
-# The Ollama whose answers these are.
-OLLAMA_VERSION = "0.33.0"
 
 Handler = Callable[[Residents, bytes, Call], Answer]
 

@@ -10,16 +10,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from llm_mcp.ollama_words.names import LIBRARY, timestamp
+from llm_mcp.ollama_words.wire import Answer, Lines, Refusal
+
 from . import grammar, options, prompt
 from .call import Call
-from .catalog import CatalogModel, timestamp
+from .catalog import CatalogModel
 from .reading import Done, Piece, events
 from .residents import Held, Residents
 from .runner import EngineGone, EngineRefused
 from .text_request import ChatRequest, GenerateRequest, TextRequest, read_chat, read_generate
-from .wire import Answer, Lines, Refusal
-
-_LIBRARY = "registry.ollama.ai/library/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ def generate(residents: Residents, raw: bytes, call: Call) -> Answer:
     if request.raw and (request.template or request.system or request.context):
         raise Refusal(400, "raw mode does not support template, system, or context")
     if request.suffix and "insert" not in model.capabilities:
-        raise Refusal(400, f"{_LIBRARY}{model.name} does not support insert")
+        raise Refusal(400, f"{LIBRARY}{model.name} does not support insert")
 
     def build(held: Held, wanted: options.Options, rules: str | None) -> prompt.Ask:
         return prompt.for_generate(held, request, wanted, rules)
@@ -73,7 +73,7 @@ def chat(residents: Residents, raw: bytes, call: Call) -> Answer:
     if model is None:
         raise Refusal(404, f"model '{request.model}' not found")
     if request.tools and "tools" not in model.capabilities and "completion" in model.capabilities:
-        raise Refusal(400, f"{_LIBRARY}{model.name} does not support tools")
+        raise Refusal(400, f"{LIBRARY}{model.name} does not support tools")
     if request.tools and request.format:
         raise Refusal(400, "format cannot be combined with tools")
 

@@ -6,10 +6,9 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from .duration import keep_alive
-from .wire import Fields, Refusal, decode
-
-_LEVELS = ("high", "medium", "low", "max")
+from llm_mcp.ollama_words.duration import keep_alive
+from llm_mcp.ollama_words.wire import Fields, decode
+from llm_mcp.ollama_words.wishes import think
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,22 +98,11 @@ def _common(fields: Fields, *, images: bool) -> dict[str, Any]:
         "keep_s": keep_alive(fields.values.get("keep_alive")),
         "options": fields.table("options"),
         "format": fields.values.get("format"),
-        "think": _think(fields.values.get("think")),
+        "think": think(fields.values.get("think")),
         "truncate": fields.flag("truncate", True),
         "shift": fields.flag("shift", True),
         "images": images,
     }
-
-
-def _think(value: Any) -> bool | str | None:
-    if value is None or isinstance(value, bool):
-        return value
-    choice = f"{', '.join(json.dumps(level) for level in _LEVELS)}, true, or false"
-    if not isinstance(value, str):
-        raise Refusal(400, f"think must be a boolean or string ({choice})")
-    if value not in _LEVELS:
-        raise Refusal(400, f"invalid think value: {json.dumps(value)} (must be {choice})")
-    return value
 
 
 def _message(message: Fields) -> dict[str, Any]:

@@ -7,13 +7,14 @@ import math
 import time
 from typing import Any
 
+from llm_mcp.ollama_words.duration import keep_alive
+from llm_mcp.ollama_words.wire import Fields, Refusal, decode
+
 from . import options
 from .call import Call
 from .catalog import CatalogModel
-from .duration import keep_alive
 from .residents import Held, Residents
 from .runner import EngineGone, EngineRefused
-from .wire import Fields, Refusal, decode
 
 _NO_VECTORS = "This server does not support embeddings. Start it with `--embeddings`"
 _TOO_LONG = "the input length exceeds the context length"
