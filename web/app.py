@@ -8,7 +8,7 @@ from llm_mcp.jobs import Jobs
 from llm_mcp.kinds import load_modules
 from llm_mcp.runtime import Runtime
 
-from . import errors, guard, health, jobs, methods, openai, socket, stream
+from . import errors, guard, health, jobs, methods, openai, responses, socket, stream
 from .request_id import Named
 from .streams import Streams
 
@@ -18,6 +18,7 @@ _DOORS = (
     stream,
     socket,
     openai,
+    responses,
 )
 
 

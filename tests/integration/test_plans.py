@@ -79,6 +79,8 @@ VALUES: dict[str, dict[str, Any]] = {
     "cancel": {"job_id": _ID},
     "answer": {"job_id": _ID},
     "keyed": {"key": "k"},
+    "spoken_attempts": {"job_id": _ID, "attempt": 3},
+    "delete_job": {"job_id": _ID},
     "reap": {"n": 100, "max_crashes": 3, "longest_lease_s": 3600.0, "gone": ["w9"]},
     "expire": {"n": 100},
     "prune": {"days": 7, "n": 1000},
@@ -290,7 +292,9 @@ def test_every_statement_can_be_prepared_as_it_is_sent(conn: Connection, name: s
     assert any(row["statement"].startswith(statements()[name].split("%(")[0]) for row in prepared)
 
 
-@pytest.mark.parametrize("name", sorted(set(VALUES) - {"follow_many", "jobs", "unserved", "submit", "schedules", "queues"}))
+@pytest.mark.parametrize(
+    "name", sorted(set(VALUES) - {"follow_many", "jobs", "unserved", "submit", "schedules", "queues"})
+)
 def test_no_statement_reads_a_table_from_end_to_end(conn: Connection, name: str) -> None:
     assert read_whole(plan(conn, name, in_order(name))) == set()
 

@@ -35,7 +35,7 @@ from ..reply import answer
 
 JOB = "x-llm-mcp-job"
 _DO_NOT_RETRY = {"x-should-retry": "false"}
-_PATHS = ("/v1/chat/", "/v1/completions", "/v1/embeddings", "/v1/models")
+_PATHS = ("/v1/batches", "/v1/chat/", "/v1/completions", "/v1/embeddings", "/v1/files", "/v1/models", "/v1/responses")
 
 # What a job's failure is called where the provider itself is to blame, by the job's kind.
 _BROKEN = {

@@ -1,0 +1,1 @@
+"""OpenAI's dialect as words: what a request asks of a job, and what a job's result says. Pure."""
