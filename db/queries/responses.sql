@@ -1,8 +1,10 @@
 -- name: spoken_attempts
 -- How many of a job's attempts before this one had words that may have been sent to somebody.
-SELECT count(*) AS n FROM generate_series(1, %(attempt)s::integer - 1) AS earlier
- WHERE (SELECT true FROM llm.job_events e
-         WHERE e.job_id = %(job_id)s AND e.attempt = earlier AND e.type = 'delta' LIMIT 1);
+SELECT count(*) AS n FROM llm.job_attempts a
+ WHERE a.job_id = %(job_id)s AND a.attempt < %(attempt)s
+   AND (SELECT true FROM llm.job_events e
+         WHERE e.job_id = a.job_id AND e.attempt = a.attempt AND e.begun_at = a.started_at AND e.type = 'delta'
+         LIMIT 1);
 
 -- name: delete_job
 -- Delete a job that is finished, and what is kept of its attempts; the events go with their day.

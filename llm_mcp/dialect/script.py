@@ -95,6 +95,7 @@ class Script:
             if place not in self._calls:
                 told += self._call_piece({"index": place, **call})
         if not any(isinstance(item, Message | Call) for item in self._items):
+            told += self._close(lambda _: True)
             told += self._added(Message(self._job_id, self._place, self._count(Message)))
         told += self._close(lambda _: True)
         status = "incomplete" if incomplete_reason(said) else "completed"
