@@ -1,6 +1,7 @@
 """What the queue costs, in figures. Prints, judges nothing.
 
 python -m tests.bench            ours alone, in half a minute
+python -m tests.bench streams    many open streams, in a minute and a half
 python -m tests.bench queue      ours beside other queues, each in an environment of its own (about 25 minutes)
 """
 
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 
-from . import contest, quick
+from . import contest, quick, streams
 from .roster import PEERS
 
 
@@ -27,7 +28,13 @@ def main() -> None:
     queues.add_argument("--scale", type=float, default=1.0, help="fewer jobs, as in 0.01 to see whether all of it runs")
     queues.add_argument("--only", default="", help=f"comma-separated: {','.join(peer.name for peer in PEERS)}")
     queues.add_argument("--write", action="store_true", help=f"write {contest.PAGE} too")
+    open_ones = commands.add_parser("streams", help="many open streams")
+    open_ones.add_argument("--streams", type=int, default=1000, help="open at once (default: 1000)")
+    open_ones.add_argument("--seconds", type=float, default=15.0, help="of each measurement (default: 15)")
     asked = parser.parse_args()
+    if asked.command == "streams":
+        streams.run(asked.streams, asked.seconds)
+        return
     if asked.command != "queue":
         quick.run(asked.jobs, asked.threads)
         return
