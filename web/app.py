@@ -8,7 +8,7 @@ from llm_mcp.jobs import Jobs
 from llm_mcp.kinds import load_modules
 from llm_mcp.runtime import Runtime
 
-from . import errors, guard, health, jobs, methods, openai, responses, socket, stream
+from . import errors, guard, health, jobs, methods, ollama, openai, responses, socket, stream
 from .request_id import Named
 from .streams import Streams
 
@@ -17,6 +17,7 @@ _DOORS = (
     jobs,
     stream,
     socket,
+    ollama,
     openai,
     responses,
 )
