@@ -14,7 +14,7 @@ from llm_mcp.errors import ModelNotFound, ProviderError
 from llm_mcp.fleet import Fleet
 from llm_mcp.providers.fake import Fake
 from llm_mcp.runtime import Runtime
-from tests.contract.provider_peer import Peer, Say, answer, hang_up, hold
+from tests.contract.provider_peer import Peer, Say, answer, drip, hang_up, hold
 from tests.waiting import until
 
 
@@ -81,6 +81,14 @@ def test_a_machine_that_says_nothing_holds_nobody_up_for_long(tmp_path: Path, mo
         assert time.monotonic() - began < 5.0
         with pytest.raises(ModelNotFound):
             found.route("a", "chat")
+
+
+def test_a_machine_that_drips_is_hung_up_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fleet, "_DEVICE_CAP_S", 0.3)
+    head = b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n"
+    with Peer(drip(head + b" " * 1000, 0.1)) as slow:
+        assert reach(tmp_path, slow).models() == []
+        assert slow.hung_up.wait(10)
 
 
 def test_a_model_that_came_since_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

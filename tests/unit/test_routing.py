@@ -54,6 +54,7 @@ def test_of_several_devices_one_that_answers_and_has_it_loaded_is_taken() -> Non
     assert to("m", first, second) == local("m", "b")
     assert to("m", offer("m", "x"), offer("m", "y")) == local("m", "x")
     assert to("m", first) == local("m", "a")
+    assert to("m", offer("m", "a", away=True, loaded=True), second) == local("m", "b")
 
 
 @pytest.mark.parametrize("verb", ["chat", "generate", "embed"])

@@ -12,6 +12,7 @@ from uuid import UUID
 import pytest
 
 from llm_mcp.errors import ProviderError
+from llm_mcp.events import Event
 from llm_mcp.jobs import Jobs
 from llm_mcp.providers.fake import Fail, Fake, Pause, Text, Thinking, ToolCall, Used
 from llm_mcp.runtime import Runtime
@@ -51,7 +52,8 @@ def test_usage_comes_last_and_without_choices_when_it_was_asked_for(play: Play) 
 
 
 def test_calls_of_tools_stream_with_index_id_name_and_arguments(play: Play) -> None:
-    answer = play([Text("well"), ToolCall("look", {"at": "sky"}), ToolCall("look", id="call_2")]).chat(stream=True)
+    stage = play([Text("well"), ToolCall("look", {"at": "sky"}), ToolCall("look", id="call_2")])
+    answer = stage.chat(stream=True)
     found = chunks(answer.text)
     calls = [call for delta in deltas(found) for call in delta.get("tool_calls", [])]
     assert [(call["index"], call["type"], call["function"]["name"]) for call in calls] == [
@@ -62,6 +64,9 @@ def test_calls_of_tools_stream_with_index_id_name_and_arguments(play: Play) -> N
     assert calls[0]["id"].startswith("call_")
     assert calls[1]["id"] == "call_2"
     assert found[-1]["choices"][0]["finish_reason"] == "tool_calls"
+    job_id = UUID(answer.headers["x-llm-mcp-job"])
+    events = [item.data for item in stage.jobs.follow(job_id) if isinstance(item, Event)]
+    assert [call for data in events for call in data.get("tool_calls", [])] == calls  # they came as they were made
 
 
 def test_log_probabilities_stay_with_their_text(play: Play) -> None:
@@ -82,6 +87,12 @@ def test_what_a_stream_over_its_bounds_left_out_comes_at_its_end(play: Play) -> 
     assert "".join(delta.get("content", "") for delta in deltas(found)) == "".join(words)
 
 
+def test_an_answer_without_a_word_is_a_stream_all_the_same(play: Play) -> None:
+    found = chunks(play([Used(1, 0)]).chat(stream=True).text)
+    assert deltas(found) == [{"role": "assistant", "content": ""}, {}]
+    assert found[-1]["choices"][0]["finish_reason"] == "stop"
+
+
 def test_a_try_that_failed_before_its_first_word_is_not_seen(play: Play) -> None:
     busy = ProviderError("busy", retryable=True, code="overloaded", status=503)
     stage = play([Fail(busy)], [Text("second try")])
@@ -92,8 +103,10 @@ def test_a_try_that_failed_before_its_first_word_is_not_seen(play: Play) -> None
 
 def test_what_fails_before_the_first_word_has_a_status_of_its_own(play: Play) -> None:
     refused = ProviderError("fake answered 400: no", retryable=False, code="bad_request", status=400)
-    answer = play([Fail(refused)]).chat(stream=True)
+    stage = play([Fail(refused)])
+    answer = stage.chat(stream=True)
     assert answer.status_code == 400
+    assert stage.client.application.extensions["streams"].open == 0
     assert answer.json["error"] == {
         "message": "fake answered 400: no",
         "type": "invalid_request_error",
