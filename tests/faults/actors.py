@@ -1,4 +1,4 @@
-"""A kind that calls somebody outside and can be cut at its socket, as a model's call can; and one that does nothing."""
+"""A kind that calls somebody outside and can be cut at its socket, as a model's call can; and two that do nothing."""
 
 from __future__ import annotations
 
@@ -38,3 +38,8 @@ def nothing(errand: Errand, run: Run) -> dict[str, Any]:
     nonce = begin(run)
     note("end", run, nonce)
     return {"n": errand.n, "attempt": run.lease.attempt, "token": run.lease.token, "nonce": nonce}
+
+
+@actor("faults.silent", payload=Errand, max_attempts=10)
+def silent(errand: Errand) -> None:
+    """Note nothing, for hundreds of thousands of them."""

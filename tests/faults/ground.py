@@ -132,6 +132,7 @@ class Ground:
         self._clients: list[Client] = []
         self._laid: list[Wire] = []
         self._runtimes: list[Runtime] = []
+        self._asking: Jobs | None = None
 
     def __enter__(self) -> Ground:
         with psycopg.connect(self.stage.dsn, autocommit=True) as conn:
@@ -222,7 +223,9 @@ class Ground:
 
     def submit(self, new: Sequence[Asked]) -> list[Asked]:
         """Submit these by the straight way."""
-        submit(self.jobs(), new)
+        if self._asking is None:
+            self._asking = self.jobs()
+        submit(self._asking, new)
         self.asked += new
         return list(new)
 
@@ -317,9 +320,3 @@ class Ground:
 def lost_leases(evidence: Evidence) -> int:
     """Return how many leases ended before their attempt did."""
     return sum(row["reason"] == "lease_expired" for rows in evidence.attempts.values() for row in rows)
-
-
-def late_ends(evidence: Evidence) -> int:
-    """Return how many runs came to their end after their lease had been taken away."""
-    taken = {row["token"] for rows in evidence.attempts.values() for row in rows if row["reason"] == "lease_expired"}
-    return sum(note.ended and note.token in taken for notes in evidence.notes.values() for note in notes)

@@ -79,7 +79,7 @@ def cut_now_and_then(
 
 
 @CUTS
-@pytest.mark.parametrize("fault", ["cut", "reset"])
+@pytest.mark.parametrize("fault", ["cut", pytest.param("reset", marks=pytest.mark.soak)])
 @pytest.mark.parametrize(
     "liveness", [pytest.param(True, id="session"), pytest.param(False, id="lease", marks=pytest.mark.soak)]
 )
@@ -96,7 +96,7 @@ def test_a_worker_behind_a_cut_line_lets_go_before_another_begins(
 @pytest.mark.parametrize(
     ("fault", "lease_s"),
     [
-        ("hold", LEASE_S),
+        pytest.param("hold", LEASE_S, marks=pytest.mark.soak),
         pytest.param("cut", LEASE_S, marks=pytest.mark.soak),
         ("cut", 12.0),
     ],
@@ -111,13 +111,15 @@ def test_a_worker_on_a_broken_wire_lets_go_before_another_begins(
     cut_now_and_then(ground, wire.cut if fault == "cut" else wire.hold, wire.restore, cuts_s, lease_s=lease_s)
 
 
-def test_a_third_of_the_packets_may_be_lost(far: Ground, network: Network) -> None:
+@pytest.mark.parametrize("seconds", [4.0, pytest.param(12.0, marks=pytest.mark.soak)])
+def test_a_third_of_the_packets_may_be_lost(far: Ground, network: Network, seconds: float) -> None:
     """It is slower; no lease is lost."""
     far.workers("far", db_dsn=far_dsn(far), through=network.through, lease_s=9.0)
     network.lose(30)
-    far.ask_for(THREADS, s=5.0)
-    far.client("client", lambda key: wanted(key, s=0.2), every_s=0.5, limit=8)
-    far.spend(5.0)
+    far.ask_for(THREADS, s=seconds)
+    far.client("client", lambda key: wanted(key, s=0.2), every_s=0.5, limit=int(seconds))
+    far.spend(seconds)
+    network.restore()
     assert lost_leases(far.verdict()) == 0
 
 
@@ -136,9 +138,9 @@ def test_a_wire_that_comes_and_goes_costs_no_lease(ground: Ground) -> None:
     thread = threading.Thread(target=stutter)
     thread.start()
     try:
-        ground.ask_for(THREADS, s=4.0)
-        client = ground.client("client", lambda key: wanted(key, s=0.2), every_s=0.4)
-        ground.spend(6.0)
+        ground.ask_for(THREADS, s=LEASE_S + 0.5)
+        client = ground.client("client", lambda key: wanted(key, s=0.2), every_s=0.3)
+        ground.spend(LEASE_S + 0.5)
         client.stop()
         until(lambda: ground.count("status IN ('queued', 'running')") == 0, timeout_s=30)
     finally:
@@ -147,29 +149,31 @@ def test_a_wire_that_comes_and_goes_costs_no_lease(ground: Ground) -> None:
     assert lost_leases(ground.verdict()) == 0
 
 
-def test_a_submit_whose_reply_was_lost_is_written_once(ground: Ground) -> None:
-    """A third of all replies are lost: 300 wanted jobs are 300 rows."""
-    wire = ground.wire()
-    clients = [ground.client(f"client{n}", wanted, dsn=wire.dsn, every_s=0.0, limit=50) for n in range(6)]
+@pytest.mark.parametrize("each", [15, pytest.param(50, marks=pytest.mark.soak)])
+def test_a_submit_whose_reply_was_lost_is_written_once(ground: Ground, each: int) -> None:
+    """A third of all replies are lost: as many jobs as were wanted are as many rows."""
+    wire, count = ground.wire(), 6 * each
+    clients = [ground.client(f"client{n}", wanted, dsn=wire.dsn, every_s=0.0, limit=each) for n in range(6)]
     wire.lose(0.3)
     until(lambda: not any(client.is_alive() for client in clients), timeout_s=60)
     wire.restore()
-    assert wire.lost > 50
-    assert sum(asked.calls for client in clients for asked in client.asked) > 300
-    assert ground.count("true") == 300
+    assert wire.lost > each
+    assert sum(asked.calls for client in clients for asked in client.asked) > count
+    assert ground.count("true") == count
     ground.workers("worker")
-    assert len(ground.verdict().jobs) == 300
+    assert len(ground.verdict().jobs) == count
 
 
-def test_a_turn_whose_reply_was_lost_leases_nothing_to_nobody(ground: Ground) -> None:
+@pytest.mark.parametrize("count", [20, pytest.param(60, marks=pytest.mark.soak)])
+def test_a_turn_whose_reply_was_lost_leases_nothing_to_nobody(ground: Ground, count: int) -> None:
     """So are replies to claims, results, streams and heartbeats: what was leased is found again and done, once."""
     wire = ground.wire()
     ground.workers("worker", db_dsn=wire.dsn, lease_s=6.0)
     wire.lose(0.3)
-    ground.ask_for(2, name="long", s=8.0, deaf=True)
-    ground.ask_for(60, s=0.01)
+    ground.ask_for(2, name="long", s=4.0, deaf=True)
+    ground.ask_for(count, s=0.01)
     until(lambda: ground.count("status IN ('queued', 'running')") == 0, timeout_s=60)
-    assert wire.lost > 30
+    assert wire.lost > count // 2
     assert lost_leases(ground.verdict()) <= 3
 
 
@@ -178,7 +182,7 @@ SELECT pg_terminate_backend(pid) FROM pg_stat_activity
  WHERE backend_type = 'client backend' AND query ILIKE 'LISTEN%'"""
 
 
-@pytest.mark.parametrize("fault", ["half open", "terminated", "stopped"])
+@pytest.mark.parametrize("fault", ["half open", "terminated", pytest.param("stopped", marks=pytest.mark.soak)])
 def test_jobs_are_found_by_looking_when_nobody_is_told(ground: Ground, fault: str) -> None:
     """The sessions that hear of jobs are on a wire of their own; the workers look once a second in any case."""
     wire = ground.wire()
@@ -198,7 +202,7 @@ def test_jobs_are_found_by_looking_when_nobody_is_told(ground: Ground, fault: st
     elif fault == "terminated":
         thread.start()
     try:
-        for n in range(8):
+        for n in range(4):
             ground.ask_for(1, name=f"job{n}")
             until(lambda n=n: ground.count("status = 'done'") == n + 1, timeout_s=10)  # type: ignore[misc] # a lambda with defaults
             ground.spend(0.15)

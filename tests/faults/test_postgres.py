@@ -16,7 +16,7 @@ SELECT pg_terminate_backend(pid) FROM pg_stat_activity
  WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"""
 
 
-@pytest.mark.parametrize("seconds", [8.0, pytest.param(60.0, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("seconds", [4.5, pytest.param(60.0, marks=pytest.mark.soak)])
 def test_every_session_ended_every_two_seconds(ground: Ground, seconds: float) -> None:
     """Sessions are opened again at once: no lease is lost, and no client is told that Postgres is away."""
     ground.workers("a", "b")
@@ -27,8 +27,10 @@ def test_every_session_ended_every_two_seconds(ground: Ground, seconds: float) -
     assert max(wait_s for client in clients for wait_s in client.waits_s) <= 2.0
 
 
-@pytest.mark.parametrize("away_s", [2.5, pytest.param(60.0, marks=pytest.mark.soak)])
-def test_postgres_killed_ten_times_under_load(ground: Ground, away_s: float) -> None:
+@pytest.mark.parametrize(
+    ("kills", "away_s"), [(4, 2.0), pytest.param(10, 60.0, marks=[pytest.mark.soak, pytest.mark.timeout(400)])]
+)
+def test_postgres_killed_again_and_again_under_load(ground: Ground, kills: int, away_s: float) -> None:
     """Clients are told 503 and when to come back; nothing is kept in memory for it meanwhile."""
     web = ground.member("web", "web", http_addr="127.0.0.1:0")
     web.wait_ready()
@@ -36,11 +38,11 @@ def test_postgres_killed_ten_times_under_load(ground: Ground, away_s: float) -> 
     clients = [ground.client(f"web{n}", lambda key: wanted(key, s=0.2), url=web.line, every_s=0.1) for n in range(3)]
     clients.append(ground.client("library", lambda key: wanted(key, s=0.2), every_s=0.2))
     before: list[float] = []
-    for kill in range(10):
+    for kill in range(kills):
         ground.spend(0.5)
-        if kill == 2:  # every path was gone by then
+        if kill == 1:  # every path was gone by then
             before = [web.rss_mib(), worker.rss_mib()]
-        if kill == 5:
+        if kill == 2:
             ground.stop_postgres()
             ground.spend(away_s)
         ground.stage.restart()

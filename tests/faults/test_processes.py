@@ -7,7 +7,7 @@ import random
 import pytest
 
 from tests.faults.clients import wanted
-from tests.faults.ground import DRAIN_S, LEASE_S, THREADS, Ground, Member, late_ends, lost_leases
+from tests.faults.ground import DRAIN_S, LEASE_S, THREADS, Ground, Member, lost_leases
 from tests.waiting import until
 
 _TAKEN_OVER = """
@@ -28,20 +28,20 @@ def recoveries_s(ground: Ground, killed: dict[str, float]) -> list[float]:
 @pytest.mark.parametrize(
     ("liveness", "lease_s", "bound_s"), [(True, 15.0, 6.0), (False, LEASE_S, LEASE_S + 2.0)], ids=["session", "lease"]
 )
-@pytest.mark.parametrize("seconds", [8.0, pytest.param(60.0, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("seconds", [4.0, pytest.param(60.0, marks=pytest.mark.soak)])
 def test_workers_killed_at_random_cost_a_try_and_seconds(
     ground: Ground, liveness: bool, lease_s: float, bound_s: float, seconds: float
 ) -> None:
     """With sessions that tell who lives, long before the lease; without, by the lease and two seconds."""
     workers = ground.workers("a", "b", liveness=liveness, lease_s=lease_s)
-    ground.client("client", lambda key: wanted(key, s=0.7), every_s=0.35)
+    ground.client("client", lambda key: wanted(key, s=0.7), every_s=0.15)
     rng, killed = random.Random(1), dict[str, float]()
 
     def kill() -> None:
         victim = rng.choice([worker for worker in workers if worker.alive and worker.line])
         killed[ground.holder(victim)] = victim.kill()
 
-    ground.spend(seconds, kill, every_s=2.5)
+    ground.spend(seconds, kill, every_s=1.5 if seconds < 60 else 2.5)
     ground.verdict()
     waits_s = recoveries_s(ground, killed)
     assert waits_s, "no killed worker held a job"
@@ -56,7 +56,7 @@ SOAKED = pytest.mark.parametrize(
 
 @SOAKED
 def test_a_worker_stopped_past_its_lease_hands_in_nothing(ground: Ground, liveness: bool) -> None:
-    """It comes to its ends all the same, in vain, and serves again."""
+    """Its runs come to their ends all the same, or are cut then, in vain both; and it serves again."""
     _, frozen = ground.workers("leader", liveness=liveness) + ground.workers("frozen", liveness=liveness)
     ground.ask_for(2 * THREADS, s=1.5, deaf=True)
     until(lambda: ground.count("status = 'running'") == 2 * THREADS)
@@ -64,7 +64,6 @@ def test_a_worker_stopped_past_its_lease_hands_in_nothing(ground: Ground, livene
     until(lambda: ground.count("attempts = 2") == THREADS, timeout_s=LEASE_S + 5.0)
     frozen.thaw()
     assert lost_leases(ground.verdict()) == THREADS
-    until(lambda: late_ends(ground.verdict()) == THREADS)
     ground.ask_for(2 * THREADS, name="later", s=0.5)
     until(lambda: ground.count(f"status = 'running' AND worker_id = '{ground.holder(frozen)}'") > 0)
     ground.verdict()
@@ -84,6 +83,7 @@ def test_a_late_result_that_was_on_its_way_is_refused(ground: Ground) -> None:
     assert lost_leases(ground.verdict()) == THREADS
 
 
+@pytest.mark.soak
 def test_a_leader_that_stands_still_is_followed_by_another(ground: Ground) -> None:
     (leader,) = ground.workers("leader")
     ground.ask_for(THREADS, s=1.0)
@@ -105,7 +105,7 @@ def test_a_pill_is_taken_out_after_three_workers_and_the_rest_gets_done(ground: 
     assert sum(row["status"] == "done" for row in evidence.jobs.values()) == 30
 
 
-@pytest.mark.parametrize("cycles", [5, pytest.param(50, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("cycles", [3, pytest.param(50, marks=pytest.mark.soak)])
 def test_workers_told_to_stop_again_and_again_lose_nothing_and_count_nothing(ground: Ground, cycles: int) -> None:
     """Every job has one try only, and some take longer than a drain: given back, a try does not count."""
     workers = ground.workers("a", "b")
