@@ -3,13 +3,15 @@
 python -m tests.bench            ours alone, in half a minute
 python -m tests.bench streams    many open streams, in a minute and a half
 python -m tests.bench queue      ours beside other queues, each in an environment of its own (about 25 minutes)
+python -m tests.bench proxy      calls through the HTTP door beside straight ones and LiteLLM's (about 12 minutes)
 """
 
 from __future__ import annotations
 
 import argparse
 
-from . import contest, quick, streams
+from . import contest, proxy, quick, streams
+from .proxy_ways import SetUp
 from .roster import PEERS
 
 
@@ -31,7 +33,18 @@ def main() -> None:
     open_ones = commands.add_parser("streams", help="many open streams")
     open_ones.add_argument("--streams", type=int, default=1000, help="open at once (default: 1000)")
     open_ones.add_argument("--seconds", type=float, default=15.0, help="of each measurement (default: 15)")
+    calls = commands.add_parser("proxy", help="calls through the HTTP door beside straight ones and LiteLLM's")
+    calls.add_argument("--rounds", type=int, default=3, help="how often each is measured (default: 3)")
+    calls.add_argument("--scale", type=float, default=1.0, help="less of all, as in 0.05 to see whether it runs")
+    calls.add_argument("--only", default=",".join(proxy.NAMES), help="comma-separated ways (default: all)")
+    calls.add_argument("--measures", default="", help="comma-separated measurements (default: all)")
+    for part, default in (("web", SetUp.web), ("workers", SetUp.workers), ("threads", SetUp.threads)):
+        calls.add_argument(f"--{part}", type=int, default=default, help=f"{part} of ours (default: {default})")
+    calls.add_argument("--write", action="store_true", help=f"write {proxy.PAGE} too")
     asked = parser.parse_args()
+    if asked.command == "proxy":
+        _proxy(parser, asked)
+        return
     if asked.command == "streams":
         streams.run(asked.streams, asked.seconds)
         return
@@ -44,6 +57,17 @@ def main() -> None:
         parser.error(f"--only: unknown {', '.join(unknown)}" if unknown else "--rounds from 1, --scale up to 1")
     chosen = [peer for peer in PEERS if not names or peer.name in names]
     contest.run(chosen, rounds=asked.rounds, scale=asked.scale, write=asked.write)
+
+
+def _proxy(parser: argparse.ArgumentParser, asked: argparse.Namespace) -> None:
+    ways = [name for name in asked.only.split(",") if name]
+    wanted = [name for name in asked.measures.split(",") if name]
+    unknown = {*ways, *wanted} - {*proxy.NAMES, *(measure.name for measure in proxy.MEASURES)}
+    if unknown or asked.rounds < 1 or not 0 < asked.scale <= 1:
+        parser.error(f"unknown: {', '.join(unknown)}" if unknown else "--rounds from 1, --scale up to 1")
+    measures = [measure for measure in proxy.MEASURES if not wanted or measure.name in wanted]
+    how = SetUp(asked.web, asked.workers, asked.threads)
+    proxy.run(ways, measures, how, rounds=asked.rounds, scale=asked.scale, write=asked.write)
 
 
 if __name__ == "__main__":

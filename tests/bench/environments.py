@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ ROOT = Path(__file__).parent.parent.parent
 CACHE = ROOT / ".bench"
 SCRIPTS = Path(__file__).parent / "peers"
 _COMPLETE = "complete"
+_PIN = re.compile(r"^([\w.-]+)==([\w.+!-]+)", re.MULTILINE)
 
 
 class Skipped(Exception):
@@ -51,7 +53,7 @@ def versions(peer: Peer) -> str:
     """Return the versions of what the peer is made of, and its Python when that is not ours. Raises Skipped."""
     if peer.requirements is None:
         return ", ".join(f"{name} {version(name)}" for name in peer.shown)
-    pins = dict(line.split("==") for line in (SCRIPTS / peer.requirements).read_text().split("\n") if "==" in line)
+    pins = dict(_PIN.findall((SCRIPTS / peer.requirements).read_text()))
     told = ", ".join(f"{name} {pins[name]}" for name in peer.shown)
     if sys.version_info[:2] >= peer.python:
         return told

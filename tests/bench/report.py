@@ -84,14 +84,14 @@ def machine(facts: dict[str, str]) -> str:
 
 def tables(peers: Sequence[Peer], found: Found) -> str:
     """Return all figures."""
-    drains = _table(
+    drains = table(
         ("drain, jobs/s", "1 process", "2 processes"),
         [
             [peer.label, *(_cell(found, DRAINS[n], peer) for n in (1, 2))]
             for peer in _sorted(peers, found, DRAINS[1], DRAIN)
         ],
     )
-    sent = _table(
+    sent = table(
         ("submit, jobs/s", "one by one", "batches of 100", "batches of 1,000"),
         [
             [peer.label, *(_cell(found, submits(size), peer) for size in SIZES)]
@@ -100,7 +100,7 @@ def tables(peers: Sequence[Peer], found: Found) -> str:
         ],
     )
     waits = [(peer, sorted(found.pickups[peer.name])) for peer in peers if found.pickups.get(peer.name)]
-    picked = _table(
+    picked = table(
         ("pick-up on an idle worker, ms", "p50", "p99", "n"),
         [
             [peer.label, f"{median(ms):,.1f}", f"{ms[int(0.99 * (len(ms) - 1))]:,.1f}", str(len(ms))]
@@ -108,7 +108,7 @@ def tables(peers: Sequence[Peer], found: Found) -> str:
         ],
     )
     own = [(DRAINS[1], "as above")] + [(name, name.removeprefix("drain ")) for name in (HISTORY, SNAPSHOT)]
-    mine = _table(
+    mine = table(
         ("llm-mcp alone, drain, 1 process, jobs/s", ""),
         [[words, _cell(found, name, OURS)] for name, words in own if (name, OURS.name) in found.rates],
     )
@@ -155,7 +155,8 @@ def _sorted(peers: Sequence[Peer], found: Found, measure: str, does: str) -> lis
     return sorted((peer for peer in peers if does in peer.does), key=rate, reverse=True)
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table, its first column to the left and the others to the right; "" without rows."""
     lines = [list(head), *map(list, rows)]
     if len(lines) == 1:
         return ""
