@@ -63,7 +63,7 @@ def submission(route: Route, payload: dict[str, Any], *, kind: str = "") -> Subm
 
 def _answer(jobs: Jobs, asked: AskedText) -> Response:
     route = routed(jobs, asked.model, asked.verb, f"model '{asked.model}' not found")
-    form = Form(asked.model, asked.verb)
+    form = Form(route.model if route.chosen else asked.model, asked.verb)
     if asked.empty:
         return _moved(jobs, asked, route, form)
     payload = asked.payload if route.provider == "ollama" else cloud.text_payload(asked, route)
