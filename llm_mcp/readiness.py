@@ -35,7 +35,7 @@ class Readiness:
     def reasons(self, *, timeout_s: float) -> dict[str, str]:
         """Return why not, words for people by code; empty: it can. `timeout_s`: the longest a look may take, s.
 
-        Codes: `database_away`, `schema_behind`, `setup_error`.
+        Codes: `database_away`, `schema_behind`, `setup_error`, `internal_error`.
         """
         with self._mutex:
             if time.monotonic() - self._found_at < _KEPT_S:
@@ -53,12 +53,13 @@ class Readiness:
             return self._found
 
     def _look(self) -> None:
-        found = {"internal_error": "the look failed"}
         try:
             found = self._ask()
-        finally:
-            with self._mutex:
-                self._looking, self._found, self._found_at = None, found, time.monotonic()
+        except Exception as error:  # noqa: BLE001 - nobody else would hear of it
+            log.error("the look failed", extra={"action": "look_failed", "error": type(error).__name__})
+            found = {"internal_error": "internal error"}
+        with self._mutex:
+            self._looking, self._found, self._found_at = None, found, time.monotonic()
 
     def _ask(self) -> dict[str, str]:
         try:

@@ -13,7 +13,10 @@ from .refusals import Refusal
 MAX_LINE_BYTES = 8190
 MAX_FIELDS = 100
 MAX_HEAD_BYTES = 64 * 1024
-_MAX_CHUNK_LINE_BYTES = 4096
+# The parser looks for the end of a chunk's first line no further.
+_MAX_CHUNK_LINE_BYTES = MAX_LINE_BYTES + 1
+# It reads a chunked body so far ahead of whom it reads for.
+_READ_AHEAD_BYTES = 1024
 
 _LENGTH = re.compile(rb"\r\ncontent-length[ \t]*:[ \t]*([^\r\n]*?)[ \t]*(?=\r\n)", re.IGNORECASE)
 _CODING = re.compile(rb"\r\ntransfer-encoding[ \t]*:[ \t]*([^\r\n]*?)[ \t]*(?=\r\n)", re.IGNORECASE)
@@ -147,8 +150,8 @@ class Incoming:
             step = min(self._in_chunk, len(held) - self._at)
             self._at += step
             self._in_chunk -= step
-            if self._payload - max(0, self._in_chunk - 2) > self._limit:
-                self.ready = True  # one byte too many is there: the application says so
+            if self._payload - max(0, self._in_chunk - 2) > self._limit + _READ_AHEAD_BYTES:
+                self.ready = True  # the application says that it is too much
                 return
             if len(held) - self._head_end > 2 * self._limit + MAX_HEAD_BYTES:
                 self.refusal = BODY_TOO_LARGE  # mostly framing

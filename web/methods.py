@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from flask import Flask, Response, current_app, request
+from werkzeug.exceptions import HTTPException, NotFound
 
-from flask import Flask, Response, request
-from werkzeug.exceptions import MethodNotAllowed
+# The endpoint of a door that answers for whatever path lies under its own is called so; it is no path's method.
+_CATCH_ALL = ".unknown"
+_OF_THE_SERVER = {"GET", "HEAD", "POST"}
 
 
 def install(app: Flask) -> None:
@@ -17,18 +19,35 @@ def install(app: Flask) -> None:
 def _options() -> Response | None:
     if request.method != "OPTIONS" or request.url_rule is not None:
         return None  # a path that answers any method answers this one itself
-    if request.path in ("*", "/*"):
-        return Response(status=204, headers={"Allow": "GET, HEAD, OPTIONS, POST"})
-    if isinstance(request.routing_exception, MethodNotAllowed):
-        return Response(status=204, headers={"Allow": _with_options(request.routing_exception.valid_methods or ())})
-    return None
-
-
-def _complete(response: Response) -> Response:
-    if response.status_code == 405 and "Allow" in response.headers:
-        response.headers["Allow"] = _with_options(response.headers["Allow"].split(", "))
+    methods = _OF_THE_SERVER if request.path in ("*", "/*") else _methods()
+    if not methods:
+        raise NotFound
+    response = Response(status=204, headers={"Allow": _shown(methods)})
+    del response.headers["Content-Type"]
     return response
 
 
-def _with_options(methods: Iterable[str]) -> str:
-    return ", ".join(sorted({*methods, "OPTIONS"}))
+def _complete(response: Response) -> Response:
+    if response.status_code == 405 and (methods := _methods()):
+        response.headers["Allow"] = _shown(methods)
+    return response
+
+
+def _methods() -> set[str]:
+    """Return the methods that the request's path has."""
+    adapter = current_app.create_url_adapter(request)
+    if adapter is None:
+        return set()
+    found = set()
+    for method in adapter.allowed_methods():
+        try:
+            endpoint, _ = adapter.match(method=method)
+        except HTTPException:
+            continue
+        if not endpoint.endswith(_CATCH_ALL):
+            found.add(method)
+    return found
+
+
+def _shown(methods: set[str]) -> str:
+    return ", ".join(sorted(methods | {"OPTIONS"}))

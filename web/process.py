@@ -47,8 +47,8 @@ _PROBE_THREADS = 8
 # How long a whole request waits for a thread, s.
 _PATIENCE_S = 10.0
 _NONE_LEFT = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-# So many more than the limit are told that there is no place; beyond, they are hung up on.
-_TOLD = 256
+TOLD = 256
+"""So many more than the limit are told that there is no place; beyond, they are hung up on."""
 
 
 class Process(ThreadWorker):  # type: ignore[misc] # gunicorn ships no types
@@ -89,16 +89,16 @@ class Process(ThreadWorker):  # type: ignore[misc] # gunicorn ships no types
             elif error.errno not in (errno.EAGAIN, errno.EWOULDBLOCK, errno.ECONNABORTED):
                 raise
             return
-        client.setblocking(False)
-        over = self.nr_conns - self.app.limits.connections
-        if over >= 0 and not self.waiting.make_room():
-            if over < _TOLD:
-                with suppress(OSError):
-                    client.send(refusals.answer(refusals.FULL, name=request_id.chosen(None)))
+        if self.nr_conns >= self.app.limits.connections + TOLD:
             client.close()
             return
         self.nr_conns += 1
-        self.waiting.welcome(client, self.cfg, address, listener.getsockname())
+        conn = self.waiting.meet(self.cfg, client, address, listener.getsockname())
+        over = self.nr_conns - self.waiting.lingering > self.app.limits.connections
+        if over and not self.waiting.make_room():
+            self.waiting.refuse(conn, refusals.FULL)
+        else:
+            self.waiting.welcome(conn)
 
     def enqueue_req(self, conn: Connection) -> None:
         """Give a whole request a thread."""

@@ -38,7 +38,7 @@ class Named:
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Serve one request."""
-        known = logs.request_id()
+        known = logs.request_id() if "gunicorn.socket" in environ else None
         name = known or chosen(environ.get("HTTP_X_REQUEST_ID"))
 
         def start(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:

@@ -26,7 +26,7 @@ from llm_mcp.runtime import Runtime
 
 from .app import create_app
 from .incoming import MAX_FIELDS, MAX_LINE_BYTES
-from .process import Log, Process
+from .process import TOLD, Log, Process
 
 _SPARE_THREADS = 64
 _GRACE_S = 4
@@ -37,7 +37,7 @@ _STALLED_S = 8
 # One of which nothing is heard for so long is asked for a sign of life; twice unanswered, it is gone, s.
 _QUIET_S, _SIGN_S = 5, 2
 # Files a process has open besides its clients' connections.
-_OTHER_FILES = 256
+_OTHER_FILES = 256 + TOLD
 
 
 class Limits(NamedTuple):
@@ -75,7 +75,7 @@ class Server(BaseApplication):  # type: ignore[misc] # gunicorn ships no types
             "worker_class": Process,
             "workers": self._processes,
             "threads": self._settings.max_streams + _SPARE_THREADS,
-            "worker_connections": self.limits.connections + _OTHER_FILES,  # ours has an answer, gunicorn's is silence
+            "worker_connections": self.limits.connections + 2 * TOLD,  # never reached: gunicorn's limit is silence
             "backlog": listening.BACKLOG,
             "timeout": 30,
             "graceful_timeout": _GRACE_S,

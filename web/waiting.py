@@ -72,16 +72,17 @@ class Waiting:
         self._connections: dict[Connection, None] = {}
         self._looked_at = 0.0
         self._stop_at = float("inf")
+        self.lingering = 0
+        """How many of them were answered last, and take no place any more."""
 
-    def __len__(self) -> int:
-        return len(self._connections)
+    def meet(self, cfg: Any, client: socket.socket, address: Any, server: Any) -> Connection:
+        """Return a new connection, which is nobody's yet; the parameters are those of gunicorn's own."""
+        return Connection(cfg, client, address, server, incoming=Incoming(limit_bytes=self._limit))
 
-    def welcome(self, client: socket.socket, *rest: Any) -> None:
-        """Take a new connection; `rest` is what gunicorn's own have: its configuration, both addresses."""
-        cfg, address, server = rest
-        conn = Connection(cfg, client, address, server, incoming=Incoming(limit_bytes=self._limit))
+    def welcome(self, conn: Connection) -> None:
+        """Take a new one."""
         self._watch(conn, HEAD_S)
-        self._read(conn, client)  # mostly the request is there already
+        self._read(conn, conn.sock)  # mostly the request is there already
 
     def keep(self, conn: Connection) -> None:
         """Take one back that was answered and may ask again."""
@@ -98,6 +99,7 @@ class Waiting:
         self._forget_size(conn)
         conn.incoming, conn.parser = Incoming(limit_bytes=self._limit), None
         conn.lingering = True
+        self.lingering += 1
         try:
             conn.sock.setblocking(False)
             conn.sock.shutdown(socket.SHUT_WR)
@@ -113,17 +115,18 @@ class Waiting:
         self.linger(conn)
 
     def make_room(self) -> bool:
-        """Close one that does least: an idle one, else the longest of those that still send. Return whether any was."""
+        """Part with the one that does least: an idle one, else the longest sender. Return whether there was one."""
         now, slowest = time.monotonic(), None
         for conn in self._connections:
-            if conn.lingering or (not conn.incoming.begun and now - conn.since >= _SPARED_S):
+            if conn.lingering or now - conn.since < _SPARED_S:
+                continue
+            if not conn.incoming.begun:
                 self._drop(conn)
                 return True
-            if now - conn.since >= _SPARED_S and (slowest is None or conn.since < slowest.since):
+            if slowest is None or conn.since < slowest.since:
                 slowest = conn
         if slowest is not None:
-            self._tell(slowest, refusals.FULL)
-            self._drop(slowest)
+            self.refuse(slowest, refusals.FULL)
         return slowest is not None
 
     def look(self, *, all_of_them: bool = False) -> None:
@@ -220,5 +223,6 @@ class Waiting:
 
     def _close(self, conn: Connection) -> None:
         self._forget_size(conn)
+        self.lingering -= conn.lingering
         conn.close()
         self._on_close()

@@ -28,7 +28,8 @@ SORTS: dict[str, tuple[bytes, bytes]] = {
 class Sloths:
     """So many clients of one sort; they go on until the server cuts them. A context manager.
 
-    `cut_s` is how long each that is gone was served, s; `told` what it had been told by then.
+    `began_at` is when they came (monotonic, s), `cut_s` how long each that is gone was served, s, and `told` what it
+    had been told by then.
     """
 
     def __init__(self, host: str, port: int, sort: str, count: int) -> None:
@@ -40,6 +41,7 @@ class Sloths:
         self._began: dict[socket.socket, float] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sloths")
+        self.began_at = time.monotonic()
         self.cut_s: list[float] = []
         self.told: list[bytes] = []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -10,18 +11,19 @@ from llm_mcp.config import Settings
 from llm_mcp.runtime import Runtime
 from llm_mcp.web import create_app
 from tests.integration.web.client import Client
+from tests.integration.web.door import Door
 
 BODY = b'{"kind": "test.guard"}'
 
 
-def door(settings: Settings, **changes: object) -> Client:
+def guarded(settings: Settings, **changes: object) -> Client:
     """The application as it is under these settings."""
     return Client(create_app(Runtime(settings.model_copy(update=changes))))
 
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:80", "127.0.0.1:8080", "[::1]:8080"])
 def test_names_of_loopback_pass(settings: Settings, host: str) -> None:
-    assert door(settings).get("/health", headers={"Host": host}).status_code == 200
+    assert guarded(settings).get("/health", headers={"Host": host}).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -30,7 +32,7 @@ def test_names_of_loopback_pass(settings: Settings, host: str) -> None:
 )
 def test_a_name_pointed_at_loopback_is_refused(settings: Settings, host: str) -> None:
     for method, path in (("GET", "/v1/jobs"), ("POST", "/v1/jobs"), ("GET", "/health")):
-        answer = door(settings).open(path, method=method, data=BODY, headers={"Host": host})
+        answer = guarded(settings).open(path, method=method, data=BODY, headers={"Host": host})
         assert answer.status_code in (400, 421), (method, path)
         if answer.status_code == 421:
             assert (answer.json["error"], answer.json["field"]) == ("misdirected_request", "Host")
@@ -58,13 +60,13 @@ def test_a_page_of_another_site_is_refused_and_nothing_is_written(
 
 
 def test_a_page_of_ours_and_a_client_without_an_origin_pass(settings: Settings) -> None:
-    client = door(settings)
+    client = guarded(settings)
     for headers in ({"Host": "localhost:8080", "Origin": "http://localhost:8080"}, {"Host": "localhost:8080"}):
         assert client.post("/v1/jobs", data=b'{"kind": "echo"}', headers=headers).status_code == 202
 
 
 def test_further_names_are_the_ones_that_are_set(settings: Settings) -> None:
-    client = door(settings, allowed_hosts="box.tail.ts.net, Pages.Example")
+    client = guarded(settings, allowed_hosts="box.tail.ts.net, Pages.Example")
     for headers in (
         {"Host": "box.tail.ts.net:8080"},
         {"Host": "localhost", "Origin": "https://pages.example"},
@@ -75,7 +77,36 @@ def test_further_names_are_the_ones_that_are_set(settings: Settings) -> None:
 
 
 def test_beyond_loopback_every_host_passes_and_foreign_pages_still_do_not(settings: Settings, tmp_path: Path) -> None:
-    client = door(settings, http_addr="0.0.0.0:8080")
+    client = guarded(settings, http_addr="0.0.0.0:8080")
     assert client.get("/health", headers={"Host": "core:8080"}).status_code == 200
     answer = client.get("/v1/jobs", headers={"Host": "core:8080", "Origin": "http://evil.example"})
     assert answer.status_code == 403
+
+
+HANDSHAKE = {
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+}
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Host": "evil.example"}, 421),
+        ({"Host": "localhost:1", "Origin": "http://evil.example"}, 403),
+        ({"Host": "localhost:1", "Origin": "null"}, 403),
+        ({"Host": "localhost:1", "Origin": "https://localhost:2"}, 403),
+    ],
+)
+def test_no_page_of_another_site_gets_a_websocket(door: Door, kind: str, headers: dict[str, str], status: int) -> None:
+    path = f"/v1/jobs/{door.submit(kind)}/ws"
+    lines = "".join(f"{name}: {value}\r\n" for name, value in {**HANDSHAKE, **headers}.items())
+    found, _, body = door.exchange(f"GET {path} HTTP/1.1\r\n{lines}\r\n".encode())
+    assert found == status
+    assert b'"error"' in body
+    ours = "".join(f"{name}: {value}\r\n" for name, value in {**HANDSHAKE, "Host": "localhost:1"}.items())
+    with socket.create_connection((door.host, door.port), timeout=20) as connection:
+        connection.sendall(f"GET {path} HTTP/1.1\r\nOrigin: http://localhost:1\r\n{ours}\r\n".encode())
+        assert connection.recv(65536).startswith(b"HTTP/1.1 101 ")
