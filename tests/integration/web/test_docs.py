@@ -56,11 +56,13 @@ def settled(text: str) -> str:
 def essence(form: str, answer: str) -> Any:
     """Return what two answers have in common when they say the same.
 
-    Of a stream, the statuses before the last depend on how quick the reader was, and so does who says `retry`.
+    Of a stream, the statuses before the last depend on how quick the reader was, and so does who says `retry`, and
+    whether the job had to wait.
     """
     if form == "json":
         return json.loads(settled(answer))
     blocks = [re.sub(r"\nretry: 2000", "", block) for block in settled(answer).strip().split("\n\n")]
+    blocks = [block for block in blocks if not block.startswith("event: queue")]
     last_status = max(n for n, block in enumerate(blocks) if block.startswith("event: status"))
     return [block for n, block in enumerate(blocks) if n == last_status or not block.startswith("event: status")]
 

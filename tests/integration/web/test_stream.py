@@ -196,6 +196,13 @@ def test_a_retry_shows_each_status_and_a_reset(client: Client, player: Player, k
     assert text(seen) == "right"
 
 
+def test_a_waiting_job_is_told_its_place(client: Client, kind: str) -> None:
+    made(client, {"kind": kind})
+    with opened(client, made(client, {"kind": kind})["id"]) as frames:
+        assert next(frames).data["status"] == "queued"
+        assert next(frames) == Frame("queue", "", {"position": 2})
+
+
 def test_an_unknown_job_is_one_error_frame(client: Client) -> None:
     job_id = uuid4()
     [frame] = whole(client, str(job_id))
