@@ -31,6 +31,8 @@ def _integer(text: str) -> int:
 
 
 _DECODER = json.JSONDecoder(parse_int=_integer)
+# Python reads no integer of more than some thousand digits; of such a one its digits will do.
+_TOLERANT = json.JSONDecoder(parse_int=lambda text: int(text) if len(text) <= 4000 else text, strict=False)
 
 
 def loads(body: bytes | str, *, limit_bytes: int, trailing: bool = False, root: str = "") -> Any:
@@ -57,6 +59,26 @@ def loads(body: bytes | str, *, limit_bytes: int, trailing: bool = False, root: 
         raise InvalidInput("text after the JSON value", field=root, code="invalid_json")
     check(value, root=root)
     return value
+
+
+def loads_tolerant(body: bytes | str, *, limit_bytes: int, root: str = "") -> Any:
+    """Return the value of a JSON text that must not be lost over what no reader takes; for results that are handed in.
+
+    Broken UTF-8 becomes U+FFFD, control characters are let in, as are NaN, half characters and whatever follows the
+    first value: `dumps_lossy` makes every reader's JSON of it.
+    Raises TooLarge over the limit, InvalidInput with code `invalid_json` for what is no JSON or nested too deep.
+    """
+    size = len(body) if isinstance(body, bytes) else len(body.encode("utf-8", "surrogatepass"))
+    if size > limit_bytes:
+        raise TooLarge(f"{size} bytes; the limit is {limit_bytes}", field=root, code="body_too_large")
+    text = body.decode("utf-8-sig", "replace") if isinstance(body, bytes) else body
+    try:
+        return _TOLERANT.raw_decode(text, len(text) - len(text.lstrip(_SPACE)))[0]
+    except RecursionError:
+        raise InvalidInput("nested too deep to be read", field=root, code="invalid_json") from None
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno} column {error.colno}"
+        raise InvalidInput(f"not JSON: {error.msg} at {where}", field=root, code="invalid_json") from None
 
 
 def check(value: Any, *, root: str = "") -> None:

@@ -26,12 +26,13 @@ _MAX_NAME_CHARS = 100
 class Body:
     """The fields of the current request's body. Each getter raises InvalidInput with the field's name.
 
-    Parameters: `known`, the names of the fields, in lower case; `limit_bytes`, the largest body.
+    Parameters: `known`, the names of the fields, in lower case; `limit_bytes`, the largest body; `tolerant`, whether
+    what no reader takes (NaN, half characters) is let in, for whom it would cost a finished answer otherwise.
     Raises InvalidInput with code `invalid_json`, TooLarge.
     """
 
-    def __init__(self, known: frozenset[str], *, limit_bytes: int) -> None:
-        value = _object(request.get_data(cache=False), limit_bytes)
+    def __init__(self, known: frozenset[str], *, limit_bytes: int, tolerant: bool = False) -> None:
+        value = _object(request.get_data(cache=False), limit_bytes, tolerant=tolerant)
         self._fields: dict[str, Any] = {}
         self._unknown: list[str] = []
         for name, inner in value.items():
@@ -101,11 +102,14 @@ def instant(text: str, name: str) -> datetime | None:
         raise InvalidInput("no such instant", field=name, code=code) from None
 
 
-def _object(raw: bytes, limit_bytes: int) -> dict[str, Any]:
+def _object(raw: bytes, limit_bytes: int, *, tolerant: bool) -> dict[str, Any]:
     if not raw.strip():
         raise InvalidInput("the body is empty", field="body", code="invalid_json")
     try:
-        value = strictjson.loads(raw, limit_bytes=limit_bytes, trailing=True)
+        if tolerant:
+            value = strictjson.loads_tolerant(raw, limit_bytes=limit_bytes)
+        else:
+            value = strictjson.loads(raw, limit_bytes=limit_bytes, trailing=True)
     except InvalidInput as error:
         error.field = error.field or "body"
         raise

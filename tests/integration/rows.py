@@ -50,6 +50,7 @@ def empty(conn: Connection) -> None:
         "paused_queues",
         "job_needs",
         "blocked_jobs",
+        "devices",
     ):
         conn.execute(f"DELETE FROM llm.{table}")
 

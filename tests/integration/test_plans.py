@@ -69,6 +69,13 @@ VALUES: dict[str, dict[str, Any]] = {
         "priority_to": -(2**31),
     },
     "claimed": {"worker_id": "w", "claim_id": _ID},
+    "claim_any": {"worker_id": "w", "claim_id": _ID, "lease_s": 60.0, "ageing_s": 600.0},
+    "standing": {"job_id": _ID, "worker_id": "w", "token": 1},
+    "stream_size": {"job_id": _ID, "token": 1},
+    "remote_seen": {"id": "w", "kinds": KINDS},
+    "remote_heard": {"id": "w"},
+    "device_registered": {"id": "w", "name": "", "platform": "", "arch": "", "host": "", "tags": "{}"},
+    "device_offline": {"id": "w", "reason": "r"},
     "heartbeat": {"job_ids": [_ID], "tokens": [1], "lease_s": 30.0},
     "fail": {"job_id": _ID, "token": 1, "error": "e", "retryable": True, "delay_s": 1.5, "metrics": "{}"},
     "depth": {"most": 100_000},
@@ -178,6 +185,7 @@ VALUES: dict[str, dict[str, Any]] = {
 # Small tables, and those a full count of which is the question.
 MAY_BE_READ_WHOLE = {
     "workers",
+    "devices",
     "limits",
     "paused_queues",
     "schema_migrations",
@@ -294,7 +302,10 @@ def test_every_statement_can_be_prepared_as_it_is_sent(conn: Connection, name: s
 
 @pytest.mark.parametrize(
     "name",
-    sorted(set(VALUES) - {"follow_many", "jobs", "unserved", "submit", "schedules", "queues", "spoken_attempts"}),
+    sorted(
+        set(VALUES)
+        - {"follow_many", "stream_size", "jobs", "unserved", "submit", "schedules", "queues", "spoken_attempts"}
+    ),
 )
 def test_no_statement_reads_a_table_from_end_to_end(conn: Connection, name: str) -> None:
     assert read_whole(plan(conn, name, in_order(name))) == set()
@@ -311,6 +322,8 @@ def in_order(name: str) -> dict[str, Any]:
     [
         ("turn", {"jobs_by_age", "jobs_by_priority", "jobs_delayed", "jobs_pkey", "jobs_running", "limits_pkey"}),
         ("claimed", {"jobs_running"}),
+        ("claim_any", {"jobs_by_age", "jobs_by_priority", "jobs_delayed", "jobs_pkey", "limits_pkey"}),
+        ("standing", {"jobs_pkey", "job_attempts_pkey"}),
         ("reap", {"jobs_running", "jobs_pkey"}),
         ("expire", {"jobs_by_deadline", "jobs_pkey"}),
         ("prune", {"jobs_finished", "jobs_pkey", "job_attempts_pkey", "job_needs_followers", "job_needs_pkey"}),
@@ -365,6 +378,34 @@ def test_a_long_queue_that_cannot_be_claimed_is_stepped_over_in_the_index(
     assert pages < 3000
 
 
+def claim_any_costs(conn: Connection) -> tuple[int, int]:
+    """Return the rows a claim of whatever kind looked at in vain, and the pages it touched; it takes one."""
+    found = plan(conn, "claim_any", in_order("claim_any"))
+    (update,) = (node for node in found if node["Node Type"] == "ModifyTable" and node["Relation Name"] == "jobs")
+    assert update["Actual Rows"] == 1
+    assert read_whole(found) == set()
+    vain = sum(node.get("Rows Removed by Filter", 0) for node in found)
+    return vain, found[0]["Shared Hit Blocks"] + found[0]["Shared Read Blocks"]
+
+
+def test_a_claim_of_every_kind_touches_what_it_takes(conn: Connection) -> None:
+    vain, pages = claim_any_costs(conn)
+    assert vain <= 16
+    assert pages < 300
+
+
+@pytest.mark.parametrize("aged", [False, True])
+def test_a_claim_of_every_kind_steps_over_kinds_at_their_limit_in_the_index(conn: Connection, aged: bool) -> None:
+    """Before the one job there are fifty thousand of a kind of which none may run now."""
+    conn.execute("INSERT INTO llm.limits (kind, max_running) VALUES ('echo', 0), ('none.such', 0)")
+    conn.execute("SELECT llm.add_job(llm.new_id(), 'lonely', '{}', -1, '', 3, NULL, 0, 'q', NULL)")
+    if aged:
+        conn.execute("UPDATE llm.jobs SET queued_at = queued_at - interval '1 h' WHERE status = 'queued'")
+    vain, pages = claim_any_costs(conn)
+    assert vain <= 16
+    assert pages < 3000
+
+
 def test_a_claim_among_the_aged_walks_them_by_age_and_sorts_only_what_it_takes(conn: Connection) -> None:
     """Everybody waits for longer than the ageing bound: fifty thousand are in the first order, by age."""
     conn.execute("UPDATE llm.jobs SET queued_at = queued_at - interval '1 h' WHERE status = 'queued'")
@@ -409,6 +450,17 @@ def test_a_stream_is_read_from_one_partition(conn: Connection) -> None:
     ]
     assert [node["Node Type"] for node in visited] == ["Index Scan"]
     assert visited[0]["Actual Rows"] == 48
+
+
+def test_a_stream_is_measured_in_one_partition(conn: Connection) -> None:
+    row = conn.execute("SELECT id, lease_token FROM llm.jobs WHERE status = 'running' LIMIT 1").fetchone()
+    assert row is not None
+    found = plan(conn, "stream_size", {"job_id": row["id"], "token": row["lease_token"]})
+    visited = [
+        node for node in found if node.get("Relation Name", "").startswith("job_events") and node["Actual Loops"]
+    ]
+    assert [node["Actual Rows"] for node in visited] == [50]
+    assert visited[0]["Node Type"] != "Seq Scan"
 
 
 @pytest.mark.parametrize(
