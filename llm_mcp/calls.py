@@ -69,6 +69,33 @@ class CallTimeout(WaitTimeout):
         self.job_id = job_id
 
 
+class CallStopped(WaitTimeout):
+    """Who waited was told not to; the call's job goes on. `job_id` is where to ask later."""
+
+    def __init__(self, job_id: UUID) -> None:
+        super().__init__(f"job {job_id} is not waited for any more; it goes on")
+        self.job_id = job_id
+
+
+class Stop:
+    """The string that ends a wait. Calling it, from any thread and at any time, is enough."""
+
+    def __init__(self) -> None:
+        self.called = False
+        self._wake: Signal | None = None
+
+    def __call__(self) -> None:
+        self.called = True
+        if self._wake is not None:
+            self._wake.set()
+
+    def wakes(self, wake: Signal) -> None:
+        """Have `wake` set when it is called, or was."""
+        self._wake = wake
+        if self.called:
+            wake.set()
+
+
 class Calls:
     """Asks jobs and waits for what they answer. Cheap to make; safe for threads."""
 
@@ -76,26 +103,40 @@ class Calls:
         self._jobs = jobs
         self._runtime = jobs.runtime
 
-    def ask(self, submission: Submission, *, timeout_s: float | None = None) -> Answered:
+    def submit(self, submission: Submission) -> UUID:
+        """Submit a job and return its id.
+
+        One asked for before is the same request, though it would be sent to another device today. Raises what
+        `Jobs.submit` raises.
+        """
+        try:
+            return self._jobs.submit(submission)
+        except KeyReused:
+            first = rows.keyed(self._runtime.db, submission.idempotency_key or "")
+            if first is None or first[1] != submission.kind or _asked(first[2]) != _asked(submission.payload):
+                raise
+            return first[0]
+
+    def ask(self, submission: Submission, *, timeout_s: float | None = None, stop: Stop | None = None) -> Answered:
         """Submit a job and return its answer; `timeout_s` (s) is how long to wait, None: as the settings say.
 
         A submission whose idempotency key was used before gets the answer of that first job. Raises what `Jobs.submit`
-        raises, CallFailed, CallTimeout, and Unavailable when the database stays away.
+        raises, CallFailed, CallTimeout, CallStopped, and Unavailable when the database stays away.
         """
         until = time.monotonic() + self._patience(timeout_s)
         job_id = submission.id or uuid_utils.compat.uuid7()
         with self._runtime.listener.subscribe(JOB_UPDATE, str(job_id)) as wake:
-            found = self._submit(replace(submission, id=job_id))
+            found = self.submit(replace(submission, id=job_id))
             if found == job_id:
-                return self._wait(job_id, wake, until, timeout_s)
-        return self.wait(found, timeout_s=max(0.0, until - time.monotonic()))
+                return self._wait(job_id, wake, until, timeout_s, stop or Stop())
+        return self.wait(found, timeout_s=max(0.0, until - time.monotonic()), stop=stop)
 
-    def wait(self, job_id: UUID, *, timeout_s: float | None = None) -> Answered:
+    def wait(self, job_id: UUID, *, timeout_s: float | None = None, stop: Stop | None = None) -> Answered:
         """Return the answer of a job that was submitted before. Raises as `ask`, and NotFound."""
         until = time.monotonic() + self._patience(timeout_s)
         with self._runtime.listener.subscribe(JOB_UPDATE, str(job_id)) as wake:
             wake.set()
-            return self._wait(job_id, wake, until, timeout_s)
+            return self._wait(job_id, wake, until, timeout_s, stop or Stop())
 
     def answer(self, job_id: UUID) -> Answered | None:
         """Return the answer of a job, None while it is not finished. Raises CallFailed, NotFound, Unavailable."""
@@ -120,24 +161,15 @@ class Calls:
         After its last item, the finished Job, `answer` says the same as `ask` would have. Raises what `Jobs.submit`
         raises; the iterator what `Jobs.follow` raises.
         """
-        job_id = call if isinstance(call, UUID) else self._submit(call)
+        job_id = call if isinstance(call, UUID) else self.submit(call)
         return job_id, self._jobs.follow(job_id, after, quiet_s=quiet_s)
-
-    def _submit(self, submission: Submission) -> UUID:
-        """Submit a job. One asked for before is the same request, though it would be sent to another device today."""
-        try:
-            return self._jobs.submit(submission)
-        except KeyReused:
-            first = rows.keyed(self._runtime.db, submission.idempotency_key or "")
-            if first is None or first[1] != submission.kind or _asked(first[2]) != _asked(submission.payload):
-                raise
-            return first[0]
 
     def _patience(self, timeout_s: float | None) -> float:
         return self._runtime.settings.call_timeout_s if timeout_s is None else timeout_s
 
-    def _wait(self, job_id: UUID, wake: Signal, until: float, timeout_s: float | None) -> Answered:
+    def _wait(self, job_id: UUID, wake: Signal, until: float, timeout_s: float | None, stop: Stop) -> Answered:
         lost_at = math.inf
+        stop.wakes(wake)
         while True:
             hears = self._runtime.listener.hears(JOB_UPDATE)
             left_s = until - time.monotonic()
@@ -153,6 +185,8 @@ class Calls:
                 answered = None
             if answered is not None:
                 return answered
+            if stop.called:
+                raise CallStopped(job_id)
             if left_s <= 0:
                 raise CallTimeout(job_id, self._patience(timeout_s))
 

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from llm_mcp.calls import CallFailed, Calls, CallTimeout
+from llm_mcp.calls import CallFailed, Calls, CallStopped, CallTimeout, Stop
 from llm_mcp.errors import InvalidInput, KeyReused, NotFound
 from llm_mcp.job import Submission
 from llm_mcp.jobs import Jobs
@@ -120,6 +120,20 @@ def test_a_notice_that_is_lost_costs_a_moment(jobs: Jobs, player: Player) -> Non
         attempt = begin(jobs, player)
         rows.complete(jobs.runtime.db, attempt.job_id, attempt.lease.token, result='"unannounced"')
         assert asking.result(30).result == "unannounced"
+
+
+def test_who_is_told_to_stops_waiting_at_once_and_the_job_goes_on(jobs: Jobs) -> None:
+    stop = Stop()
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(Calls(jobs).ask, chat(), timeout_s=100, stop=stop)
+        (job,) = until(jobs.page)
+        stop()
+        with pytest.raises(CallStopped) as caught:
+            asking.result(20)
+    assert caught.value.job_id == job.id
+    assert jobs.get(job.id).status == "queued"
+    with pytest.raises(CallStopped):  # it was called before there was anything to stop
+        Calls(jobs).wait(job.id, timeout_s=100, stop=stop)
 
 
 def test_a_job_nobody_knows_is_not_waited_for(jobs: Jobs) -> None:

@@ -7,24 +7,23 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import UUID
 
-from flask import Response
+from flask import Response, request
 
 from llm_mcp.answers import Finished, finished
-from llm_mcp.calls import Answered, Calls, CallTimeout
+from llm_mcp.calls import Answered, Calls, CallStopped, CallTimeout, Stop
 from llm_mcp.events import DELTA, RESET, Event
 from llm_mcp.fleet import Route
 from llm_mcp.job import Job, Status, Submission
 from llm_mcp.jobs import Jobs
 
 from ..reply import answer
-from ..streams import Streams, streams
+from ..streams import Place, streams
 from .chunks import Chunks, created_at, frame, message_of
 from .errors import JOB, Draining, Lost, tell
 
-# A stream says something at least so often; the first bytes wait so long for the first word, so that what goes wrong
+# A stream says something about so often; and the first bytes wait so long for the first word, so that what goes wrong
 # before it has an HTTP status of its own, s.
 _KEEP_ALIVE_S = 10.0
-_TURN_S = 0.5
 _HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
@@ -40,11 +39,27 @@ def headers(job_id: UUID, route: Route, answered: Answered | None = None) -> dic
     return {name: value.encode("ascii", "replace").decode() for name, value in told.items()}
 
 
+def ask(jobs: Jobs, submission: Submission) -> Answered:
+    """Submit and wait; the wait ends when the process is about to stop, and when the client is gone.
+
+    It takes a place among the streams, so that waiting never uses up the threads that answer everything else. Raises
+    what `Calls.ask` raises, Draining, and Full when there is no place.
+    """
+    place, stop = streams().enter(), Stop()
+    try:
+        place.watch(request.environ.get("gunicorn.socket"), stop)
+        return Calls(jobs).ask(submission, stop=stop)
+    except CallStopped as error:
+        raise Draining(error.job_id) from None
+    finally:
+        place()
+
+
 def whole(
     jobs: Jobs, submission: Submission, route: Route, render: Callable[[UUID, Route, Finished], dict[str, Any]]
 ) -> Response:
     """Submit, wait, and answer with what `render` makes of the result."""
-    answered = Calls(jobs).ask(submission)
+    answered = ask(jobs, submission)
     shown = render(answered.job_id, route, finished(answered.result))
     return answer(shown, headers=headers(answered.job_id, route, answered))
 
@@ -67,21 +82,23 @@ def completion(job_id: UUID, route: Route, said: Finished) -> dict[str, Any]:
 
 def stream(jobs: Jobs, submission: Submission, route: Route, chunks_of: Callable[[UUID], Chunks]) -> Response:
     """Submit, and answer with the job's words as they come."""
-    places = streams()
-    leave = places.enter()
+    place = streams().enter()
     try:
         timeout_s = jobs.runtime.settings.call_timeout_s
         calls = Calls(jobs)
-        job_id, items = calls.stream(submission, quiet_s=_TURN_S)
-        telling = _Telling(calls, job_id, items, chunks_of(job_id), places, timeout_s=timeout_s)
+        job_id = calls.submit(submission)
+        watch = jobs.watch(job_id)
+        place.watch(request.environ.get("gunicorn.socket"), watch.nudge)
+        items = watch.items(quiet_s=min(_KEEP_ALIVE_S, timeout_s / 4))
+        telling = _Telling(calls, job_id, items, chunks_of(job_id), place, timeout_s=timeout_s)
         opening = telling.opening()
     except BaseException:
-        leave()
+        place()
         raise
     response = Response(
         telling.frames(opening), mimetype="text/event-stream", headers={**_HEADERS, **headers(job_id, route)}
     )
-    response.call_on_close(leave)
+    response.call_on_close(place)
     return response
 
 
@@ -94,7 +111,7 @@ class _Telling:
         job_id: UUID,
         items: Iterator[Job | Event | None],
         chunks: Chunks,
-        places: Streams,
+        place: Place,
         *,
         timeout_s: float,
     ) -> None:
@@ -102,7 +119,7 @@ class _Telling:
         self._job_id = job_id
         self._items = items
         self._chunks = chunks
-        self._places = places
+        self._place = place
         self._timeout_s = timeout_s
         self._began_at = time.monotonic()
         self._begun = False
@@ -122,11 +139,13 @@ class _Telling:
         """Yield the answer's bytes."""
         yield opening
         said_at = time.monotonic()
+        if self._place.gone:
+            return
         try:
             for piece in self._told():
                 if piece:
                     yield piece
-                elif time.monotonic() - said_at >= _KEEP_ALIVE_S:
+                elif time.monotonic() - said_at >= _KEEP_ALIVE_S / 2:
                     yield _COMMENT
                 else:
                     continue
@@ -140,7 +159,9 @@ class _Telling:
             yield self._piece(item)
             if isinstance(item, Job) and item.status.final:
                 return
-            if self._places.draining.is_set():
+            if self._place.gone:
+                return
+            if self._place.draining:
                 raise Draining(self._job_id)
             if not self._begun and time.monotonic() - self._began_at >= self._timeout_s:
                 raise CallTimeout(self._job_id, self._timeout_s)

@@ -9,12 +9,11 @@ from typing import Any
 
 from flask import Response
 
-from llm_mcp.calls import Calls
 from llm_mcp.errors import InvalidInput, LlmMcpError
 from llm_mcp.fleet import Fleet
 
 from ..reply import answer, service
-from .answering import headers
+from .answering import ask, headers
 from .asked import Asked
 
 _MOST_DIMENSIONS = 65536
@@ -42,7 +41,7 @@ def create() -> Response:
     route = Fleet.of(jobs.runtime).route(model, "embed")
     if route.provider != "ollama":
         dimensions = dimensions or settings.cloud_embed_dimensions or None
-    answered = Calls(jobs).ask(asked.submission(route, input=texts, dimensions=dimensions, stream=None))
+    answered = ask(jobs, asked.submission(route, input=texts, dimensions=dimensions, stream=None))
     result = answered.result if isinstance(answered.result, dict) else {}
     vectors = [_cut(vector, dimensions) for vector in _vectors(result, len(texts))]
     read = result.get("tokens_in")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import UUID
 
@@ -14,6 +15,7 @@ from llm_mcp.runtime import Runtime
 from llm_mcp.web import create_app
 from tests.integration.web.client import Client
 from tests.integration.web.openai.conftest import HI, Play
+from tests.waiting import until
 
 
 def refused(**said: Any) -> ProviderError:
@@ -79,6 +81,29 @@ def test_without_a_worker_a_call_ends_in_a_time_out_and_its_job_goes_on(runtime:
     job_id = answer.headers["x-llm-mcp-job"]
     assert job_id in answer.json["error"]["message"]
     assert Jobs(runtime).get(UUID(job_id)).status == "queued"
+
+
+def test_a_process_that_is_to_stop_says_where_the_job_goes_on(runtime: Runtime) -> None:
+    client = alone(runtime, "play")
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(chat, client)
+        (job,) = until(Jobs(runtime).page)
+        client.application.extensions["streams"].draining.set()
+        answer = asking.result(20)
+    assert (answer.status_code, answer.json["error"]["code"]) == (503, "server_draining")
+    assert (answer.headers["x-llm-mcp-job"], answer.headers["x-should-retry"]) == (str(job.id), "false")
+
+
+def test_who_waits_takes_a_place_and_gives_it_back(runtime: Runtime) -> None:
+    client = alone(runtime, "play", call_timeout_s=0.1, max_streams=1)
+    with client.application.app_context():
+        taken = client.application.extensions["streams"].enter()
+    full = chat(client)
+    assert (full.status_code, full.json["error"]["code"]) == (503, "too_many_streams")
+    assert Jobs(runtime).page() == []
+    taken()
+    for _ in range(2):
+        assert chat(client).status_code == 504
 
 
 @pytest.mark.parametrize(
