@@ -61,6 +61,8 @@ def essence(form: str, answer: str) -> Any:
     """
     if form == "json":
         return json.loads(settled(answer))
+    if form == "http":
+        return answer.split()
     blocks = [re.sub(r"\nretry: 2000", "", block) for block in settled(answer).strip().split("\n\n")]
     blocks = [block for block in blocks if not block.startswith("event: queue")]
     last_status = max(n for n, block in enumerate(blocks) if block.startswith("event: status"))
