@@ -9,7 +9,7 @@ from typing import Any
 def chunks(body: str) -> list[Any]:
     """Return the chunks of a whole stream that ended well, without its mark of the end."""
     blocks = [block for block in body.split("\n\n") if block and not block.startswith(":")]
-    assert blocks[-1] == "data: [DONE]"
+    assert blocks[-1] == "data: [DONE]", blocks[-1]
     return [json.loads(block.removeprefix("data: ")) for block in blocks[:-1]]
 
 
