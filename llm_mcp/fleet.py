@@ -126,10 +126,12 @@ class _Source:
         now = time.monotonic()
         with self._mutex:
             age_s = None if self._looked_at is None else now - self._looked_at
-            if self._looking is None and (age_s is None or age_s >= (_MOMENT_S if anew else self._fresh_s)):
+            good_for_s = min(self._fresh_s, _DEVICE_FRESH_S) if self.away else self._fresh_s
+            if self._looking is None and (age_s is None or age_s >= (_MOMENT_S if anew else good_for_s)):
                 self._looking = threading.Event()
                 threading.Thread(target=self._look, args=(self._looking,), name="llm-mcp-look", daemon=True).start()
-            usable = age_s is not None and age_s < self._fresh_s * _STALE and not anew
+            # Who was silent the last time is not waited for, but by somebody who would be refused otherwise.
+            usable = age_s is not None and (self.away or age_s < self._fresh_s * _STALE) and not anew
             return None if usable else self._looking
 
     def _look(self, done: threading.Event) -> None:
