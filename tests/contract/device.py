@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from email.message import Message
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 from urllib.parse import urlsplit
 
 import pytest
@@ -86,7 +86,16 @@ class Answer:
         return text
 
 
-def ask(device: Device, method: str, path: str, body: Any = None, **headers: str) -> Answer:
+class Listening(Protocol):
+    """Something that can be asked: the device, or what stands before it."""
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where it listens."""
+        ...
+
+
+def ask(device: Listening, method: str, path: str, body: Any = None, **headers: str) -> Answer:
     """Return the answer to one request on a connection of its own; `body` is any JSON value, or bytes as they are."""
     connection = http.client.HTTPConnection(*device.address, timeout=60)
     try:
@@ -99,7 +108,7 @@ def ask(device: Device, method: str, path: str, body: Any = None, **headers: str
 
 
 @contextmanager
-def sent(device: Device, path: str, body: Any) -> Iterator[socket.socket]:
+def sent(device: Listening, path: str, body: Any) -> Iterator[socket.socket]:
     """Send a POST and give the connection, unread; hang up at the end."""
     data = json.dumps(body).encode()
     head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(data)}\r\n\r\n"
@@ -131,7 +140,7 @@ def running(data_dir: Path, models: dict[str, ModelFile], *extra: str) -> Iterat
 
 
 @contextmanager
-def streaming(device: Device, body: dict[str, Any] = LONG) -> Iterator[Iterator[bytes]]:
+def streaming(device: Listening, body: dict[str, Any] = LONG) -> Iterator[Iterator[bytes]]:
     """Ask for a stream and wait for its first piece; give the lines that follow, hang up at the end."""
     with sent(device, "/api/generate", body) as connection, connection.makefile("rb") as file:
         next(line for line in file if line.startswith(b'{"model"'))

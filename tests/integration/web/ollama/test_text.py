@@ -86,7 +86,10 @@ def test_knobs_reach_the_model_and_what_ollama_overlooks_does_not(play: Play) ->
         "prompt": "hi",
         "stream": True,
     }
-    messages = [{"role": "tool", "content": "3", "tool_name": "look"}, {"content": "?", "images": ["aGk="]}]
+    messages: list[dict[str, Any]] = [
+        {"role": "tool", "content": "3", "tool_name": "look"},
+        {"content": "?", "images": ["aGk="]},
+    ]
     answer = chat(stage, messages=messages, tools=[TOOL], system="overlooked", logprobs=True, top_logprobs=2)
     payload = stage.payload(answer)
     assert payload["messages"] == [messages[0], {**messages[1], "role": ""}]
@@ -214,7 +217,8 @@ def test_vectors_in_both_forms(play: Play) -> None:
     assert answer.json["embeddings"] == [told["embeddings"][1]]
     assert stage.payload(answer).items() >= {"dimensions": 4, "truncate": False, "options": {"num_ctx": 64}}.items()
     assert "temperature" not in stage.payload(answer)
-    for empty in ("", [], None):
+    nothing: list[Any] = ["", [], None]
+    for empty in nothing:
         body = {"model": "play-embed", "input": empty, "dimensions": 0}
         assert ask(stage.client, "/api/embed", body).json == {"model": "play-embed", "embeddings": []}
     assert ask(stage.client, "/api/embeddings", {"model": "play-embed"}).json == {"embedding": []}
