@@ -6,6 +6,6 @@ ollama.generate.submit(prompt="…")
 
 from __future__ import annotations
 
-from . import echo, ollama, openai, openrouter
+from . import batch, echo, ollama, openai, openrouter
 
-__all__ = ["echo", "ollama", "openai", "openrouter"]
+__all__ = ["batch", "echo", "ollama", "openai", "openrouter"]

@@ -128,6 +128,8 @@ class Settings(BaseSettings):
     max_queued: int = Field(100_000, ge=0, le=10**9, validation_alias=_env("LLM_MCP_MAX_QUEUED"))
     """Jobs that may wait; more are refused. 0: any number."""
     max_stream_bytes: int = Field(4 * 2**20, ge=1024, validation_alias=_env("LLM_MCP_MAX_STREAM_BYTES"))
+    max_files_bytes: int = Field(2**31, ge=1024, validation_alias=_env("LLM_MCP_MAX_FILES_BYTES"))
+    """All files that clients handed in or get back, together, bytes; more are refused."""
     """Largest stream of one attempt, bytes; past it the stream ends, and the work goes on."""
     max_stream_events: int = Field(100_000, ge=10, validation_alias=_env("LLM_MCP_MAX_STREAM_EVENTS"))
     """Events of one attempt's stream at the most."""

@@ -86,6 +86,40 @@ VALUES: dict[str, dict[str, Any]] = {
     "cancel": {"job_id": _ID},
     "answer": {"job_id": _ID},
     "keyed": {"key": "k"},
+    "add_file": {"id": _ID, "purpose": "batch", "filename": "f", "bytes": 1, "most": 2**31, "expires_s": 60.0},
+    "put_piece": {"id": _ID, "place": 0, "data": b"x"},
+    "close_file": {"id": _ID, "bytes": 1},
+    "file": {"id": _ID},
+    "files": {"before": _ID, "purpose": "batch", "n": 50},
+    "files_ahead": {"before": _ID, "purpose": "batch", "n": 50},
+    "pieces": {"id": _ID, "place": 0, "n": 4},
+    "delete_file": {"id": _ID},
+    "sweep_files": {},
+    "add_batch": {
+        "id": _ID,
+        "endpoint": "/v1/embeddings",
+        "input_file_id": _ID,
+        "metadata": "{}",
+        "key": "k",
+        "window_s": 60.0,
+        "output_file_id": _ID,
+        "error_file_id": _ID,
+    },
+    "batch": {"id": _ID},
+    "batches": {"before": _ID, "n": 20},
+    "step_batch": {"id": _ID, "step": 2},
+    "add_lines": {"id": _ID, "lines": json.dumps([{"line": 9, "at": 1, "bytes": 2, "custom_id": "c"}])},
+    "start_batch": {"id": _ID, "total": 9},
+    "fail_batch": {"id": _ID, "errors": "[]"},
+    "cancel_batch": {"id": _ID},
+    "expire_batch": {"id": _ID},
+    "finalize_batch": {"id": _ID},
+    "end_batch": {"id": _ID},
+    "waiting_lines": {"id": _ID, "n": 100},
+    "take_lines": {"id": _ID, "lines": json.dumps([{"line": 9, "job_id": str(_ID)}])},
+    "running_lines": {"id": _ID, "n": 100},
+    "note_lines": {"id": _ID, "lines": json.dumps([{"line": 9, "failed": True, "outcome": "{}"}])},
+    "line_outcomes": {"id": _ID, "after": 0, "failed": True, "n": 20},
     "spoken_attempts": {"job_id": _ID, "attempt": 3},
     "delete_job": {"job_id": _ID},
     "reap": {"n": 100, "max_crashes": 3, "longest_lease_s": 3600.0, "gone": ["w9"]},
@@ -184,8 +218,8 @@ VALUES: dict[str, dict[str, Any]] = {
 }
 # Small tables, and those a full count of which is the question.
 MAY_BE_READ_WHOLE = {
+    "files",  # a few thousand at most, and only to know their size together
     "workers",
-    "devices",
     "limits",
     "paused_queues",
     "schema_migrations",
@@ -235,12 +269,31 @@ def full(postgres: EmbeddedPostgres, template: str) -> Iterator[Connection]:
             " SELECT 's' || n, 'echo', '0 7 * * *', now() + (n - 5) * interval '1 min' FROM generate_series(1, 5000) n"
         )
         conn.execute(
+            "INSERT INTO llm.files (id, purpose, filename, bytes, expires_at)"
+            " SELECT llm.new_id(), 'batch', 'f', 1, now() + n * interval '1 min' FROM generate_series(1, 5000) n"
+        )
+        conn.execute("INSERT INTO llm.file_pieces SELECT id, 0, 'x' FROM llm.files")
+        conn.execute(
+            "INSERT INTO llm.batches (id, endpoint, input_file_id, output_file_id, error_file_id, expires_at, status,"
+            " finished_at) SELECT id, 'e', id, id, id, now(), 'completed', now() FROM llm.files"
+        )
+        conn.execute(
+            "INSERT INTO llm.batches (id, endpoint, input_file_id, output_file_id, error_file_id, expires_at)"
+            " VALUES (%s, 'e', %s, %s, %s, now())",
+            [_ID] * 4,
+        )
+        conn.execute(
+            "INSERT INTO llm.batch_lines (batch_id, line, at, bytes, custom_id)"
+            " SELECT id, n, 1, 1, 'c' FROM llm.batches, generate_series(1, 10) n"
+        )
+        conn.execute(
             "WITH edges AS (INSERT INTO llm.job_needs (job_id, place, needs_id, may_fail)"
             " SELECT id, 0, lag(id) OVER (ORDER BY id), false FROM llm.jobs WHERE status = 'done'"
             " ORDER BY id OFFSET 1 RETURNING job_id) INSERT INTO llm.blocked_jobs SELECT job_id FROM edges"
         )
         conn.execute(
-            "VACUUM ANALYZE llm.jobs, llm.job_attempts, llm.job_events, llm.schedules, llm.job_needs, llm.blocked_jobs"
+            "VACUUM ANALYZE llm.jobs, llm.job_attempts, llm.job_events, llm.schedules, llm.job_needs, llm.blocked_jobs,"
+            " llm.files, llm.file_pieces, llm.batches, llm.batch_lines"
         )
         yield conn
 

@@ -77,7 +77,7 @@ Play = Callable[..., Stage]
 @pytest.fixture
 def play(settings: Settings) -> Iterator[Play]:
     """Start a worker whose model follows these scripts; `threads=0`: none; other keyword arguments are settings."""
-    ends: list[Callable[[], None]] = []
+    ends: list[Callable[[], object]] = []
 
     def start(*scripts: Sequence[Step], threads: int = 4, **changed: Any) -> Stage:
         model = Fake(*scripts, models=["play:latest", "play-embed:latest"])
