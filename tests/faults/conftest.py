@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.stage import Stage
-from tests.faults.ground import Ground
+from tests.faults.ground import SPARES, Ground
+
+
+@pytest.fixture(scope="package", autouse=True)
+def _spares() -> Iterator[None]:
+    """No process outlives the tests."""
+    yield
+    SPARES.close()
 
 
 @pytest.fixture(scope="package")

@@ -27,6 +27,7 @@ from tests.chaos.stage import Stage
 from tests.chaos.wire import Wire, Wires
 from tests.faults.actors import UPSTREAM
 from tests.faults.clients import ByHttp, ByLibrary, Client, submit, wanted
+from tests.faults.spares import Spares
 from tests.faults.upstream import Upstream
 from tests.waiting import until
 
@@ -35,6 +36,8 @@ DRAIN_S = 1.0
 THREADS = 4
 ROOT = Path(__file__).parent.parent.parent
 
+SPARES = Spares()
+
 _READY_S = 60.0
 _SETTLE_S = 60.0
 _UNFINISHED = "SELECT count(*) AS n FROM llm.jobs WHERE status IN ('queued', 'running')"
@@ -42,19 +45,33 @@ _EMPTY = "TRUNCATE llm.jobs, llm.job_attempts, llm.job_events, llm.workers, llm.
 
 
 class Member:
-    """One process of ours, started by the main thread. It says `ready …` when it is."""
+    """One process of ours, started by the main thread. It says `ready …` when it is.
 
-    def __init__(self, name: str, argv: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
+    Parameters: `name`; `words` after `llm-mcp`; `environment`, all of it; `log`, where it writes; `through`, a command
+    it is started by.
+    """
+
+    def __init__(
+        self, name: str, words: Sequence[str], environment: Mapping[str, str], log: Path, through: Sequence[str] = ()
+    ) -> None:
         self.name = name
         self.log = log
+        self._words = list(words)
+        self._environment = dict(environment)
         self._file: IO[bytes] = log.open("ab")
-        self._child = Child(name, argv, environment=environment, log=self._file)
+        # -P: the working directory is not on the path.
+        argv = [*through, sys.executable, "-P", "-m", "llm_mcp", *words]
+        self._child = self._anew = Child(name, argv, environment=environment, log=self._file)
+        self._by_spare = not through and "LD_PRELOAD" not in environment
         self._frozen = False
 
     def start(self) -> None:
         """Start it, now or after it ended."""
         self._frozen = False
-        self._child.start()
+        spare = SPARES.take(self._words, self._environment, self._file) if self._by_spare else None
+        self._child = spare or self._anew
+        if spare is None:
+            self._child.start()
 
     @property
     def pid(self) -> int:
@@ -196,7 +213,7 @@ class Ground:
         }
         made = Member(
             name,
-            [*through, sys.executable, "-P", "-m", "llm_mcp", *words],  # -P: the working directory is not on the path
+            words,
             {
                 **config.child_environment(config.load(**asked)),
                 "PYTHONPATH": str(ROOT),
@@ -205,6 +222,7 @@ class Ground:
                 **(environment or {}),
             },
             self.folder / f"{name}.log",
+            through,
         )
         self.members.append(made)
         made.start()
@@ -219,6 +237,7 @@ class Ground:
         made = [self.worker(name, **more) for name in names]
         for one in made:
             one.wait_ready()
+        SPARES.prepare()
         return made
 
     def submit(self, new: Sequence[Asked]) -> list[Asked]:
@@ -274,6 +293,7 @@ class Ground:
 
     def spend(self, seconds: float, do: Callable[[], object] | None = None, *, every_s: float = 1.0) -> None:
         """Let time pass, do something now and then, and start again what ended."""
+        SPARES.prepare()
         end, next_at = time.monotonic() + seconds, time.monotonic() + every_s
         while (now := time.monotonic()) < end:
             if do is not None and now >= next_at:

@@ -208,7 +208,7 @@ def test_a_job_wakes_few_of_many_idle_workers(ground: Ground, count: int) -> Non
             *(f"w{n}" for n in range(start, min(start + 6, count))), poll_s=60.0, worker_threads=2, db_pool_size=2
         )
     ground.spend(1.5)
-    jobs = 40 if count == 6 else 50
+    jobs = 30 if count == 6 else 50
     turns = turns_for(ground, jobs, "at first")
     assert turns >= jobs
     assert turns - 2 * jobs <= 0.2 * turns + 2 * count

@@ -28,7 +28,7 @@ def test_every_session_ended_every_two_seconds(ground: Ground, seconds: float) -
 
 
 @pytest.mark.parametrize(
-    ("kills", "away_s"), [(4, 2.0), pytest.param(10, 60.0, marks=[pytest.mark.soak, pytest.mark.timeout(400)])]
+    ("kills", "away_s"), [(3, 1.5), pytest.param(10, 60.0, marks=[pytest.mark.soak, pytest.mark.timeout(400)])]
 )
 def test_postgres_killed_again_and_again_under_load(ground: Ground, kills: int, away_s: float) -> None:
     """Clients are told 503 and when to come back; nothing is kept in memory for it meanwhile."""
