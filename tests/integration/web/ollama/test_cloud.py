@@ -163,3 +163,30 @@ def test_vectors_in_openais_form_come_in_their_order(
         attempt.done({"tokens_in": 3, "data": {"data": vectors, "object": "list"}})
         told = asking.result(20).json
     assert (told["embeddings"], told["prompt_eval_count"]) == ([[0.25], [0.5]], 3)
+
+
+def test_calls_that_come_bit_by_bit_are_put_together(
+    alone: Callable[..., Client], player: Player, runtime: Runtime
+) -> None:
+    client = alone(openrouter_api_key=SecretStr("k"))
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(chat_of, client)
+        until(Jobs(runtime).page)
+        attempt = player.claim(None, "openrouter.chat")
+        for piece in (
+            {"id": "c1", "function": {"name": "look", "arguments": '{"at":'}},
+            {"function": {"arguments": "1}"}},
+        ):
+            attempt.add(("delta", {"tool_calls": [{"index": 0, **piece}]}))
+        call = {"id": "c1", "type": "function", "function": {"name": "look", "arguments": '{"at":1}'}}
+        message = {"role": "assistant", "content": None, "tool_calls": [call]}
+        attempt.done({"data": {"choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}]}})
+        first, last = lines(asking.result(20))
+    assert first["message"]["tool_calls"] == [
+        {"id": "c1", "function": {"index": 0, "name": "look", "arguments": {"at": 1}}}
+    ]
+    assert (last["done"], last["done_reason"]) == (True, "stop")
+
+
+def chat_of(client: Client) -> Any:
+    return ask(client, "/api/chat", {"model": "a/cloudy", "messages": HI})

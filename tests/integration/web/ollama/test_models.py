@@ -30,6 +30,7 @@ class Device:
     def __init__(self, *names: str, loaded: tuple[str, ...] = (), silent: bool = False) -> None:
         self.asked: dict[str, int] = {}
         self.silent = silent
+        self.trickles = False
         self._names = names
         self._loaded = loaded
         self.peer = Peer(self._answer)
@@ -40,6 +41,10 @@ class Device:
         self.asked[path] = self.asked.get(path, 0) + 1
         if self.silent:
             line.hold()
+        if self.trickles:
+            line.send(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100000\r\n\r\n")
+            while not self.peer.stopping.wait(0.1):
+                line.send(b" ")
         status, told = self._told(path, body)
         data = json.dumps(told).encode()
         kind = f"HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
@@ -132,11 +137,12 @@ def test_show_asks_the_device_that_has_the_model(over: Make) -> None:
     assert (answer.status_code, answer.json) == (500, {"error": "model 'broken:latest' cannot be read"})
 
 
-def test_a_device_that_went_silent_is_not_waited_for_when_a_model_is_shown(over: Make) -> None:
+@pytest.mark.parametrize("fault", ["silent", "trickles"])
+def test_a_device_that_went_silent_is_not_waited_for_when_a_model_is_shown(over: Make, fault: str) -> None:
     device = Device("a:latest")
     client = over(device)
     assert client.get("/api/tags").json["models"]
-    device.silent = True
+    setattr(device, fault, True)
     began = time.monotonic()
     answer = ask(client, "/api/show", {"model": "a"})
     assert answer.status_code == 502
