@@ -15,9 +15,9 @@ from uuid import UUID
 from . import hub
 from .errors import Unavailable, WaitTimeout
 from .events import QUEUE, RESET, Cursor, Event
-from .hub import Seat
 from .job import Job, Status
 from .runtime import Runtime
+from .seat import Seat
 from .store.events import Glance
 from .store.line import Place
 

@@ -15,10 +15,11 @@ import pytest
 from llm_mcp import config, hub
 from llm_mcp.errors import Unavailable
 from llm_mcp.events import Cursor, Event
-from llm_mcp.hub import Hub, Seat
+from llm_mcp.hub import Hub
 from llm_mcp.job import Job, Lease
 from llm_mcp.jobs import Jobs
 from llm_mcp.runtime import Runtime
+from llm_mcp.seat import Seat
 from llm_mcp.store import events
 from llm_mcp.store import jobs as verbs
 from llm_mcp.store.listen import JOB_UPDATE
