@@ -15,6 +15,8 @@ from flask import request
 from llm_mcp import strictjson
 from llm_mcp.errors import InvalidInput
 
+from .fields import Table, check_all, sort_out
+
 # Years before 1000 are no deadline anybody means, and in some time zones they lie before the first instant there is.
 _RFC3339 = re.compile(
     r"[1-9][0-9]{3}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})"
@@ -24,23 +26,22 @@ _MAX_NAME_CHARS = 100
 
 
 class Body:
-    """The fields of the current request's body. Each getter raises InvalidInput with the field's name.
+    """The fields of the current request's body, checked by their table.
 
-    Parameters: `known`, the names of the fields, in lower case; `limit_bytes`, the largest body; `tolerant`, whether
-    what no reader takes (NaN, half characters) is let in, for whom it would cost a finished answer otherwise.
-    Raises InvalidInput with code `invalid_json`, TooLarge.
+    Parameters: `limit_bytes`, the largest body; `tolerant`, whether what no reader takes (NaN, half characters) is let
+    in, for whom it would cost a finished answer otherwise. Raises InvalidInput naming the field, with code
+    `invalid_json` for what is no JSON or of another sort; TooLarge.
     """
 
-    def __init__(self, known: frozenset[str], *, limit_bytes: int, tolerant: bool = False) -> None:
+    def __init__(self, table: Table, *, limit_bytes: int, tolerant: bool = False) -> None:
         value = _object(request.get_data(cache=False), limit_bytes, tolerant=tolerant)
-        self._fields: dict[str, Any] = {}
-        self._unknown: list[str] = []
-        for name, inner in value.items():
-            folded = name.lower()
-            if folded in known:
-                self._fields[folded] = inner
-            else:
-                self._unknown.append(name[:_MAX_NAME_CHARS])
+        self._fields, unknown = sort_out(value, table)
+        for field in table:
+            if field.fields is not None and isinstance(inner := self._fields.get(field.name), dict):
+                self._fields[field.name], others = sort_out(inner, field.fields)
+                unknown += [f"{field.name}.{name}" for name in others]
+        self._unknown = [name[:_MAX_NAME_CHARS] for name in unknown]
+        check_all(self._fields, table)
 
     @property
     def warnings(self) -> list[str]:
@@ -53,30 +54,28 @@ class Body:
 
     def text(self, name: str) -> str:
         """Return a text, "" when absent or null."""
-        found = self._fields.get(name)
-        if found is None:
-            return ""
-        if not isinstance(found, str):
-            raise InvalidInput("must be text", field=name, code="invalid_json")
-        return found
+        return str(self._fields.get(name) or "")
 
     def integer(self, name: str) -> int:
-        """Return an integer, 0 when absent or null. 1.0 is none."""
-        found = self._fields.get(name)
-        if found is None:
-            return 0
-        if isinstance(found, bool) or not isinstance(found, int):
-            raise InvalidInput("must be an integer", field=name, code="invalid_json")
-        return found
+        """Return an integer, 0 when absent or null."""
+        return int(self._fields.get(name) or 0)
 
     def number(self, name: str) -> float:
         """Return a number, 0 when absent or null."""
+        return float(self._fields.get(name) or 0)
+
+    def flag(self, name: str, *, unless: bool) -> bool:
+        """Return a flag, `unless` when absent or null."""
         found = self._fields.get(name)
-        if found is None:
-            return 0.0
-        if isinstance(found, bool) or not isinstance(found, int | float):
-            raise InvalidInput("must be a number", field=name, code="invalid_json")
-        return float(found)
+        return unless if found is None else bool(found)
+
+    def object(self, name: str) -> dict[str, Any]:
+        """Return an object, an empty one when absent or null."""
+        return dict(self._fields.get(name) or {})
+
+    def array(self, name: str) -> list[Any]:
+        """Return an array, an empty one when absent or null."""
+        return list(self._fields.get(name) or [])
 
     def instant(self, name: str) -> datetime | None:
         """Return an RFC 3339 instant in UTC, None when absent, null or empty.

@@ -17,6 +17,7 @@ from llm_mcp.errors import (
     InvalidInput,
     KeyReused,
     LlmMcpError,
+    NoProvider,
     NotFound,
     QueueFull,
     SetupError,
@@ -71,7 +72,7 @@ def body(error: LlmMcpError) -> dict[str, str]:
 
 def words(error: LlmMcpError) -> str:
     """Return an error's text for a client; that of a missing database is for the log only, for it names its host."""
-    if isinstance(error, Unavailable) and not isinstance(error, Full):
+    if isinstance(error, Unavailable) and not isinstance(error, Full | NoProvider):
         log.warning("the database is away", extra={"action": "database_away", "error": str(error)})
         return "the database does not answer; ask again"
     return str(error)

@@ -12,26 +12,54 @@ from llm_mcp.job import Status, Submission
 
 from . import ids
 from .body import Body
+from .fields import Field
+from .idempotency import idempotency_key
 from .reply import answer, job_object, service
 from .streams import streams
 
 blueprint = Blueprint("jobs", __name__, url_prefix="/v1/jobs")
 
-_FIELDS = frozenset({"kind", "payload", "priority", "source", "max_attempts", "deadline_at", "delay_s"})
+_INT4 = 2**31
+SUBMIT = (
+    Field(name="kind", sort="text", required="kind_required", longest=200, about="Which actor runs it."),
+    Field(name="payload", sort="any", unless={}, about="What the actor gets; `null` stays `null`."),
+    Field(name="priority", sort="integer", least=-_INT4, most=_INT4 - 1, unless=0, about="Higher goes first."),
+    Field(name="source", sort="text", longest=200, unless="", about="Who asks."),
+    Field(
+        name="max_attempts",
+        sort="integer",
+        least=-_INT4,
+        most=_INT4 - 1,
+        unless=0,
+        about="Tries at most; 0: what the kind says, mostly 3; below 0: one.",
+    ),
+    Field(
+        name="deadline_at",
+        sort="instant",
+        about="RFC 3339 with `T` and a zone, from 1970 to a hundred years ahead: a job is ended when it has passed.",
+    ),
+    Field(
+        name="delay_s",
+        sort="number",
+        least=0,
+        most=365 * 100 * 86400,
+        unless=0,
+        about="Seconds before it may start.",
+    ),
+)
+"""The fields of a submission."""
 _FILTERS = frozenset({"status", "kind", "source", "limit", "cursor"})
 _MAX_PAGE = 200
 _MAX_WAIT_S = 60
 _SECONDS = re.compile(r"[0-9]{1,2}(\.[0-9]{1,3})?")
 _PAGE = 50
-_KEY = "Idempotency-Key"
-_MAX_KEY_CHARS = 255
 
 
 @blueprint.post("")
 def submit() -> Response:
     """Accept a job: 202 with its id. The header `Idempotency-Key` makes a repeated submit return the first job."""
     jobs = service()
-    body = Body(_FIELDS, limit_bytes=jobs.runtime.settings.max_body_bytes)
+    body = Body(SUBMIT, limit_bytes=jobs.runtime.settings.max_body_bytes)
     new = jobs.submit(
         Submission(
             kind=body.text("kind"),
@@ -41,7 +69,7 @@ def submit() -> Response:
             max_attempts=body.integer("max_attempts"),
             deadline_at=body.instant("deadline_at"),
             delay_s=body.number("delay_s"),
-            idempotency_key=_key(),
+            idempotency_key=idempotency_key(),
         )
     )
     told: dict[str, object] = {"job_id": str(new)}
@@ -103,18 +131,6 @@ def _wait_s() -> float:
     if not _SECONDS.fullmatch(text) or float(text) > _MAX_WAIT_S:
         raise InvalidInput(f"must be a number of seconds from 0 to {_MAX_WAIT_S}", field="wait_s")
     return float(text)
-
-
-def _key() -> str | None:
-    """Return the idempotency key. Two headers arrive joined by a comma: which of them is meant nobody can tell."""
-    key = request.headers.get(_KEY)
-    if key is None:
-        return None
-    if not (1 <= len(key) <= _MAX_KEY_CHARS and key.isascii() and key.isprintable() and "," not in key):
-        raise InvalidInput(
-            f"must be one header of 1 to {_MAX_KEY_CHARS} printable ASCII characters without a comma", field=_KEY
-        )
-    return key
 
 
 def _filter(name: str) -> str | None:
