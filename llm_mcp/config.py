@@ -122,6 +122,9 @@ class Settings(BaseSettings):
     modules: str = Field("", validation_alias=_env("LLM_MCP_MODULES"))
     """Comma-separated Python modules with kinds of your own, imported by worker and web."""
 
+    web_processes: int = Field(2, ge=1, le=64, validation_alias=_env("LLM_MCP_WEB_PROCESSES"))
+    """Serving processes of the HTTP door; each has its own limits and its own connections to the database."""
+
     # Limits
     max_body_bytes: int = Field(16 * 2**20, ge=1024, validation_alias=_env("LLM_MCP_MAX_BODY_BYTES"))
     """Largest request body, payload or result, bytes (plain SQL: always 16 MiB)."""

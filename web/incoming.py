@@ -18,9 +18,9 @@ _MAX_CHUNK_LINE_BYTES = MAX_LINE_BYTES + 1
 # It reads a chunked body so far ahead of whom it reads for.
 _READ_AHEAD_BYTES = 1024
 
-_LENGTH = re.compile(rb"\r\ncontent-length[ \t]*:[ \t]*([^\r\n]*?)[ \t]*(?=\r\n)", re.IGNORECASE)
-_CODING = re.compile(rb"\r\ntransfer-encoding[ \t]*:[ \t]*([^\r\n]*?)[ \t]*(?=\r\n)", re.IGNORECASE)
-_EXPECT = re.compile(rb"\r\nexpect[ \t]*:[ \t]*100-continue[ \t]*\r\n", re.IGNORECASE)
+_LENGTH = re.compile(rb"\r\ncontent-length[ \t]*:[ \t]*([^\r\n]*?)[ \t]*(?=\r\n)")
+_CODING = re.compile(rb"\r\ntransfer-encoding[ \t]*:[ \t]*([^\r\n]*?)[ \t]*(?=\r\n)")
+_EXPECT = re.compile(rb"\r\nexpect[ \t]*:[ \t]*100-continue[ \t]*\r\n")
 _SIZE = re.compile(rb"[0-9A-Fa-f]{1,16}")
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 
@@ -78,6 +78,11 @@ class Incoming:
         return bytes(self._bytes[: self._head_end or MAX_HEAD_BYTES])
 
     @property
+    def line(self) -> bytes:
+        """The beginning of it, enough to tell which request it is."""
+        return bytes(self._bytes[:32])
+
+    @property
     def in_body(self) -> bool:
         """Whether its head is there."""
         return self._head_end > 0
@@ -122,9 +127,11 @@ class Incoming:
 
     def _measure(self, head: bytes) -> None:
         """Find out from the head how the body ends. What is not plain is for the parser to refuse."""
-        lengths, codings = _LENGTH.findall(head), _CODING.findall(head)
+        folded = head.lower()
+        lengths = _LENGTH.findall(folded) if b"content-length" in folded else []
+        codings = _CODING.findall(folded) if b"transfer-encoding" in folded else []
         if codings:
-            self._chunked = not lengths and codings[-1].lower().rpartition(b",")[2].strip() == b"chunked"
+            self._chunked = not lengths and codings[-1].rpartition(b",")[2].strip() == b"chunked"
             self.ready = not self._chunked
         elif lengths:
             plain = len(lengths) == 1 and lengths[0].isdigit() and len(lengths[0]) <= 15
@@ -134,7 +141,7 @@ class Incoming:
             self._end = self._head_end + length
         else:
             self._end = self._head_end
-        self.continues = not self.ready and _EXPECT.search(head) is not None and b" HTTP/1.0\r\n" not in head
+        self.continues = not self.ready and _EXPECT.search(folded) is not None and b" http/1.0\r\n" not in folded
 
     def _seek_end(self) -> None:
         if self._chunked:

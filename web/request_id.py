@@ -13,7 +13,8 @@ from llm_mcp import logs
 
 HEADER = "X-Request-ID"
 _FITS = re.compile(r"[A-Za-z0-9._-]{1,128}")
-_IN_HEAD = re.compile(rb"\r\nx-request-id[ \t]*:[ \t]*([^\r\n]*?)[ \t]*(?=\r\n)", re.IGNORECASE)
+_NAME = HEADER.lower().encode()
+_IN_HEAD = re.compile(rb"\r\n%s[ \t]*:[ \t]*([^\r\n]*?)[ \t]*(?=\r\n)" % _NAME, re.IGNORECASE)
 
 
 def chosen(said: str | None) -> str:
@@ -23,7 +24,7 @@ def chosen(said: str | None) -> str:
 
 def of_head(head: bytes) -> str:
     """Return the id of a request whose head is this, as far as it came. Two of them are none."""
-    said = _IN_HEAD.findall(head)
+    said = _IN_HEAD.findall(head) if _NAME in head.lower() else []  # mostly there is none
     return chosen(said[0].decode("latin-1") if len(said) == 1 else None)
 
 

@@ -42,7 +42,7 @@ def web(
     data_dir: DataDir = None,
     dsn: Dsn = None,
     http: Http = None,
-    processes: Annotated[int, typer.Option(min=1, max=64, help="Server processes.")] = 1,
+    processes: Annotated[int | None, typer.Option(min=1, max=64, help="Serving processes [default: 2].")] = None,
     fd: Annotated[int | None, typer.Option(hidden=True, help="An inherited listening socket.")] = None,
 ) -> None:
     """Run the HTTP door alone.
@@ -52,7 +52,8 @@ def web(
     chosen = settings(data_dir=data_dir, dsn=dsn, http=http)
     # By its import string: a door does not import another.
     module, _, name = _WEB.partition(":")
-    getattr(importlib.import_module(module), name)(chosen, processes=processes, fd=fd)
+    count = chosen.web_processes if processes is None else processes
+    getattr(importlib.import_module(module), name)(chosen, processes=count, fd=fd)
 
 
 def worker(
