@@ -149,6 +149,21 @@ def test_another_workers_token_is_no_token(one: Foreign, two: Foreign, kind: str
 
 
 @pytest.mark.parametrize("verb", ["complete", "fail", "heartbeat"])
+def test_a_token_of_an_earlier_attempt_is_none_of_this_one(
+    one: Foreign, expire: Callable[[Any], None], kind: str, verb: str
+) -> None:
+    """The worker has the job again; what it still says of the first attempt is not of the second."""
+    first = one.begin(kind)
+    expire(first)
+    second = one.claim(kind)
+    before = one.job(second)
+    status, told = one.say(verb, first)
+    assert (status, told["error"]) == (409, "lease_lost")
+    assert one.job(second) == before
+    assert one.say("complete", second, result="second") == (200, {"ok": True})
+
+
+@pytest.mark.parametrize("verb", ["complete", "fail", "heartbeat"])
 @pytest.mark.parametrize("job_id", ["{uuid}", "nope", "{UPPER}"])
 def test_no_such_job(one: Foreign, verb: str, job_id: str) -> None:
     named = job_id.format(uuid=uuid4(), UPPER=str(uuid4()).upper())
@@ -239,9 +254,10 @@ def test_a_cancelled_job_is_told_at_the_next_heartbeat(one: Foreign, kind: str) 
 
 def test_a_claim_id_brings_the_same_job_again(one: Foreign, two: Foreign, kind: str) -> None:
     made(one.client, {"kind": kind})
-    made(one.client, {"kind": kind})
     claim_id = str(uuid4())
     first = one.claim(kind, claim_id=claim_id, lease_seconds=5)
+    assert one.claim(kind, claim_id=claim_id)["lease_token"] == first["lease_token"]
+    made(one.client, {"kind": kind})
     again = one.claim(kind, claim_id=claim_id, lease_seconds=50)
     assert (again["job"]["id"], again["lease_token"]) == (first["job"]["id"], first["lease_token"])
     assert again["job"]["attempts"] == 1

@@ -167,13 +167,34 @@ def test_a_job_is_not_leased_to_a_client_that_left(open_door: OpenDoor, jobs: Jo
     with socket.create_connection((door.host, door.port)) as connection:
         head = f"POST /v1/workers/claim HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(asked)}\r\n\r\n"
         connection.sendall(head.encode() + asked)
-        until(
-            lambda: door.call("POST", "/v1/workers/claim", {"worker_id": "x", "kinds": ["x"], "wait_s": 0.01})[0] == 503
-        )
+        until(lambda: "gone" in {worker.id for worker in jobs.workers()})
     until(lambda: door.call("POST", "/v1/workers/claim", {"worker_id": "x", "kinds": ["x"], "wait_s": 0.01})[0] == 200)
     job_id = door.submit(kind)
     found = door.call("POST", "/v1/workers/claim", {"worker_id": "there", "kinds": [kind], "wait_s": 5})[1]
     assert found["job"]["id"] == job_id
+
+
+@pytest.mark.parametrize("claim_id", [None, str(uuid4())])
+def test_a_job_whose_claimer_leaves_as_it_comes_is_given_back(
+    client: Client, jobs: Jobs, kind: str, monkeypatch: pytest.MonkeyPatch, claim_id: str | None
+) -> None:
+    """But for one that said it would ask again."""
+    ours, theirs = socket.socketpair()
+    claim = Remote.claim
+
+    def leaves(self: Remote, *args: Any, **options: Any) -> Any:
+        found = claim(self, *args, **options)
+        theirs.close()
+        (place,) = client.application.extensions["streams"]._taken
+        until(lambda: place.gone)
+        return found
+
+    monkeypatch.setattr(Remote, "claim", leaves)
+    job_id = jobs.submit(Submission(kind=kind))
+    asked = {"worker_id": "w", "kinds": [kind], "wait_s": 5, "claim_id": claim_id}
+    with ours:
+        client.post("/v1/workers/claim", json=asked, environ_overrides={"gunicorn.socket": ours})
+    assert jobs.get(job_id).status == ("queued" if claim_id is None else "running")
 
 
 def test_a_claim_that_was_given_up_and_asked_again_brings_one_job(client: Client, jobs: Jobs, kind: str) -> None:
