@@ -108,7 +108,7 @@ def _output(item: Fields) -> str:
         raise item.wrong("output", "must be text or a list of input_text", "invalid_type")
     texts = []
     for part in item.objects("output"):
-        if part.get("type") not in _TEXTS:
+        if part.text("type") not in _TEXTS:
             raise part.wrong("type", "only text comes back from a tool", UNSUPPORTED)
         texts.append(part.text("text") or "")
     return "".join(texts)

@@ -71,6 +71,8 @@ class Wanted:
         asked.word("truncation", "auto", "disabled")
         asked.flag("parallel_tool_calls")
         _metadata(asked)
+        if not isinstance(asked.get("include") or [], list):
+            raise asked.wrong("include", "must be a list", "invalid_type")
         for place, name in enumerate(asked.get("include") or []):
             if not isinstance(name, str):
                 raise InvalidInput("must be text", field=f"include[{place}]", code="invalid_type")

@@ -251,6 +251,12 @@ IMAGE = {"role": "user", "content": [{"type": "input_image", "image_url": "https
         ({"conversation": "c"}, "conversation", "unsupported_parameter"),
         ({"background": True, "store": False}, "store", "invalid_value"),
         ({"stream": "yes"}, "stream", "invalid_type"),
+        ({"include": 7}, "include", "invalid_type"),
+        (
+            {"input": [{"type": "function_call_output", "call_id": "c", "output": [{"type": []}]}]},
+            "input[0].output[0].type",
+            "invalid_type",
+        ),
         ({"previous_response_id": "resp_x"}, "previous_response_id", "previous_response_not_found"),
     ],
 )
