@@ -27,7 +27,7 @@ endif
 help: ## say what can be made
 	@echo 'make TARGET [PYTHON=/path/to/python3] [ARGS="more words for test, bench or lock"]'
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r name what; do \
-	  printf '  %-6s %s\n' "$$name" "$$what"; done
+	  printf '  %-7s %s\n' "$$name" "$$what"; done
 
 .PHONY: setup
 setup: .venv/.installed ## make .venv: everything in requirements.lock, and llm-mcp itself (editable)
@@ -66,6 +66,10 @@ bench: .venv/.installed ## measure the queue beside other queues on this machine
 chaos: .venv/.installed ## kill, freeze, cut off and restart what runs, then judge what is left (SECONDS=75, SEED=…)
 	@$(BIN)/python -m tests.chaos --seconds $(or $(SECONDS),75) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
+.PHONY: clients
+clients: .venv/.installed ## run real clients, each in an environment of its own, against a server (4 min); writes docs/clients.md
+	@$(BIN)/python -m tests.contract.clients $(ARGS)
+
 .PHONY: fmt
 fmt: .venv/.installed ## format, and fix what the linter can fix
 	@$(BIN)/ruff check --quiet --fix-only
@@ -76,6 +80,10 @@ lock: .venv/.installed ## bring requirements.lock up to pyproject.toml (ARGS=--u
 	@week_ago=$$($(BIN)/python -c 'from datetime import date, timedelta; print(date.today() - timedelta(7))') && \
 	$(BIN)/uv pip compile pyproject.toml --extra local --group dev --group model --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-header --exclude-newer "$$week_ago" --quiet $(ARGS) -o requirements.lock
+
+.PHONY: stubs
+stubs: .venv/.installed ## generate llm_mcp/rpc from proto/llm.proto
+	@$(BIN)/python -m grpc_tools.protoc -Illm_mcp/rpc=proto --python_out=. --pyi_out=. --grpc_python_out=. llm_mcp/rpc/llm.proto
 
 .PHONY: clean
 clean: ## remove what these targets made in this folder
