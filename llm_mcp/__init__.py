@@ -16,6 +16,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .client import Client
     from .config import Settings
     from .errors import (
         Conflict,
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Attempt",
+    "Client",
     "Conflict",
     "Cursor",
     "Cut",
@@ -94,6 +96,7 @@ __all__ = [
 
 _HOMES = {
     "kind_actor": ("KindActor", "actor"),
+    "client": ("Client",),
     "config": ("Settings",),
     "errors": (
         *("Conflict", "Cut", "InvalidInput", "JobFailed", "KeyReused", "LeaseLost", "LlmMcpError", "NotFound"),

@@ -65,6 +65,14 @@ class Settings(BaseSettings):
     """Connections a process may open."""
     http_addr: str = Field("127.0.0.1:8080", validation_alias=_env("CORE_HTTP_ADDR"))
     """HOST:PORT of the HTTP door; ":8080" means loopback here."""
+    grpc_addr: str = Field("127.0.0.1:9090", validation_alias=_env("CORE_GRPC_ADDR"))
+    """HOST:PORT of the gRPC door; the same."""
+    grpc_certificate: Path | None = Field(None, validation_alias=_env("LLM_MCP_GRPC_CERTIFICATE"))
+    """PEM file with the certificate chain of the gRPC door; with it calls are encrypted."""
+    grpc_key: Path | None = Field(None, validation_alias=_env("LLM_MCP_GRPC_KEY"))
+    """PEM file with its private key."""
+    grpc_insecure: bool = Field(False, validation_alias=_env("LLM_MCP_GRPC_INSECURE"))
+    """Whether the gRPC door may listen beyond loopback without a certificate: in a network of your own."""
 
     # Providers
     ollama_base_url: str | None = Field(None, validation_alias=_env("OLLAMA_BASE_URL"))
@@ -128,11 +136,11 @@ class Settings(BaseSettings):
     # Limits
     max_body_bytes: int = Field(16 * 2**20, ge=1024, validation_alias=_env("LLM_MCP_MAX_BODY_BYTES"))
     """Largest request body, payload or result, bytes (plain SQL: always 16 MiB)."""
+    max_files_bytes: int = Field(2**31, ge=1024, validation_alias=_env("LLM_MCP_MAX_FILES_BYTES"))
+    """All files that clients handed in or get back, together, bytes; more are refused."""
     max_queued: int = Field(100_000, ge=0, le=10**9, validation_alias=_env("LLM_MCP_MAX_QUEUED"))
     """Jobs that may wait; more are refused. 0: any number."""
     max_stream_bytes: int = Field(4 * 2**20, ge=1024, validation_alias=_env("LLM_MCP_MAX_STREAM_BYTES"))
-    max_files_bytes: int = Field(2**31, ge=1024, validation_alias=_env("LLM_MCP_MAX_FILES_BYTES"))
-    """All files that clients handed in or get back, together, bytes; more are refused."""
     """Largest stream of one attempt, bytes; past it the stream ends, and the work goes on."""
     max_stream_events: int = Field(100_000, ge=10, validation_alias=_env("LLM_MCP_MAX_STREAM_EVENTS"))
     """Events of one attempt's stream at the most."""
@@ -195,6 +203,11 @@ class Settings(BaseSettings):
             host, port = split_endpoint(place)
             found[f"extra:{place}"] = f"http://{host}:{port}"
         return found
+
+    @property
+    def grpc_host_port(self) -> tuple[str, int]:
+        """Return (host, port) of the gRPC door; an empty host is loopback."""
+        return split_addr(self.grpc_addr, "CORE_GRPC_ADDR")
 
     def user_modules(self) -> list[str]:
         """Return the names of the user's modules to import."""

@@ -9,9 +9,8 @@ from uuid import UUID
 import orjson
 
 from .errors import InvalidInput, JobFailed
-from .events import Event
+from .events import Cursor, Event
 from .job import Job, Status
-from .jobs import Jobs
 
 
 class Submits(Protocol):
@@ -21,10 +20,26 @@ class Submits(Protocol):
         """Submit a job and return its handle."""
 
 
-class JobHandle:
-    """One job by its id; every call asks the database, so it works from any process and after any restart."""
+class Asks(Protocol):
+    """What a handle asks: `Jobs`, or a client of a core that has them."""
 
-    def __init__(self, jobs: Jobs, job_id: UUID) -> None:
+    def get(self, job_id: UUID) -> Job:
+        """Return one job whole."""
+
+    def wait(self, job_id: UUID, *, timeout_s: float | None = None) -> Job:
+        """Return the job once it is finished."""
+
+    def follow(self, job_id: UUID, after: Cursor | None = None) -> Iterator[Job | Event | None]:
+        """Yield a job's life as it happens."""
+
+    def cancel(self, job_id: UUID) -> Job:
+        """End a job that is not finished and return it."""
+
+
+class JobHandle:
+    """One job by its id; every call asks anew, so it works from any process and after any restart."""
+
+    def __init__(self, jobs: Asks, job_id: UUID) -> None:
         self._jobs = jobs
         self.id = job_id
 

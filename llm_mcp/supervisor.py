@@ -1,4 +1,4 @@
-"""All in one: Postgres, a model, workers and the web door as children of one process that keeps them alive.
+"""All in one: Postgres, a model, workers and the doors as children of one process that keeps them alive.
 
 The main thread owns every child: it starts them (the kernel ties their lives to that thread), hears of their ends and
 of signals in one loop, and starts again what ended by itself. The scheduler is its only other thread.
@@ -34,15 +34,22 @@ class Supervisor:
     """Runs everything until SIGTERM or SIGINT.
 
     Parameters: `workers`, how many worker processes (0: none); `model`, whether to serve the embedded model when there
-    is no Ollama; `say`, called with a line for people about each step.
+    is no Ollama; `rpc`, whether to serve gRPC; `say`, called with a line for people about each step.
     """
 
     def __init__(
-        self, settings: Settings, *, workers: int = 1, model: bool = True, say: Callable[[str], None] = lambda _: None
+        self,
+        settings: Settings,
+        *,
+        workers: int = 1,
+        model: bool = True,
+        rpc: bool = True,
+        say: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._settings = settings
         self._workers = workers
         self._model = model
+        self._rpc = rpc
         self._say = say
         self._postgres: EmbeddedPostgres | None = None
         self._members: list[Child] = []
@@ -82,6 +89,8 @@ class Supervisor:
         web = [sys.executable, "-m", "llm_mcp", "web", "--fd", str(door.fileno())]
         self._members = [crew.member(n + 1, environment=environment) for n in range(self._workers)]
         self._others = [*self._device(), Child("web", web, environment=environment, pass_fds=[door.fileno()])]
+        if self._rpc:
+            self._others.append(Child("rpc", [sys.executable, "-m", "llm_mcp", "rpc"], environment=environment))
         for child in (*self._members, *self._others):
             self._say(f"starting {child.name}")
             child.start()
@@ -127,7 +136,7 @@ class Supervisor:
         """Let running jobs finish while the web door still tells their watchers, then close the door."""
         self._say("draining: running jobs may finish (again: at once)")
         crew.drain(self._members, signals, grace_s=self._settings.drain_s)
-        for name, patience_s in (("web", _WEB_END_S), ("embedded model", _DEVICE_END_S)):
+        for name, patience_s in (("rpc", _WEB_END_S), ("web", _WEB_END_S), ("embedded model", _DEVICE_END_S)):
             for child in self._others:
                 if child.name == name:
                     child.signal(signal.SIGTERM)

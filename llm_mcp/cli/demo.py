@@ -90,6 +90,7 @@ def _settings(scratch: Path) -> Settings:
     chosen = config.load(
         data_dir=scratch / "data",
         http_addr="127.0.0.1:0",
+        grpc_addr="127.0.0.1:0",
         log_level="WARNING",
         local_ollama=local_models.no_embedded_reason(config.load()) is not None,
     )

@@ -16,14 +16,19 @@ Dsn = Annotated[str | None, typer.Option("--dsn", help="A Postgres of yours, 14 
 Http = Annotated[
     str | None, typer.Option("--http", help="HOST:PORT of the HTTP door (CORE_HTTP_ADDR) [default: 127.0.0.1:8080].")
 ]
+Grpc = Annotated[
+    str | None, typer.Option("--grpc", help="HOST:PORT of the gRPC door (CORE_GRPC_ADDR) [default: 127.0.0.1:9090].")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-def settings(*, data_dir: Path | None = None, dsn: str | None = None, http: str | None = None) -> Settings:
+def settings(
+    *, data_dir: Path | None = None, dsn: str | None = None, http: str | None = None, grpc: str | None = None
+) -> Settings:
     """Return the settings under these options. Raises SetupError."""
     from llm_mcp import config
 
-    return config.load(data_dir=data_dir, db_dsn=dsn, http_addr=http)
+    return config.load(data_dir=data_dir, db_dsn=dsn, http_addr=http, grpc_addr=grpc)
 
 
 def quiet(chosen: Settings) -> Settings:

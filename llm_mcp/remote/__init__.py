@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from llm_mcp.store.devices import Described
+from llm_mcp.store.reports import Measured
 
 from .claims import Claimed
 from .desk import Waiter
 from .streams import Appended
 from .verbs import Failed, Remote
 
-__all__ = ["Appended", "Claimed", "Described", "Failed", "Remote", "Waiter"]
+__all__ = ["Appended", "Claimed", "Described", "Failed", "Measured", "Remote", "Waiter"]

@@ -27,8 +27,9 @@ from llm_mcp.store.devices import Described
 from llm_mcp.store.jobs import Finished
 from llm_mcp.store.listen import JOB_QUEUED
 from llm_mcp.store.remote import Standing
+from llm_mcp.store.reports import Measured
 
-from . import words
+from . import reports, words
 from .claims import Asked, Claimed, Claims
 from .desk import Waiter
 from .presence import Presence
@@ -83,6 +84,16 @@ class Remote:
             raise TooLarge(f"over {words.MAX_FIGURES_BYTES} bytes", field="worker.tags", code="body_too_large")
         devices.registered(self._runtime.db, replace(device, id=worker_id))
         return worker_id
+
+    def metrics(self, device: Described, figures: Mapping[str, Any]) -> str:
+        """Write down what a machine measured of itself, as `register` does what it says; return its id."""
+        device_id = self.register(device)
+        reports.metrics(self._runtime, device_id, figures)
+        return device_id
+
+    def benchmark(self, measured: Measured, *, meta: Any) -> None:
+        """Write down how fast a model was on a machine. Raises NotFound for a machine that never registered."""
+        reports.benchmark(self._runtime, measured, meta=meta)
 
     def offline(self, device_id: str, *, reason: str) -> None:
         """Write down that a machine is away. One we do not know is no mistake."""

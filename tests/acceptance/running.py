@@ -151,6 +151,7 @@ def start_up(data_dir: Path, *arguments: str, wait: bool = True, **chosen: Any) 
         **{
             "data_dir": data_dir,
             "http_addr": "127.0.0.1:0",
+            "grpc_addr": "127.0.0.1:0",
             "lease_s": 3.0,
             "reap_s": 0.2,
             "poll_s": 0.2,

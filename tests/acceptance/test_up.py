@@ -176,7 +176,8 @@ def test_a_dotenv_of_the_folder_is_read_once_and_by_nobody_below(scratch: Scratc
     folder = scratch.path / "here"
     folder.mkdir()
     (folder / ".env").write_text("DB_DSN=postgresql://127.0.0.1:1/nowhere\nLLM_MCP_WORKER_THREADS=3\n")
-    settings = config.load(data_dir=scratch.path / "data", http_addr="127.0.0.1:0", local_ollama=False)
+    addresses = {"http_addr": "127.0.0.1:0", "grpc_addr": "127.0.0.1:0"}
+    settings = config.load(data_dir=scratch.path / "data", local_ollama=False, **addresses)
     environment = config.child_environment(settings)
     for name in ("LLM_MCP_ENV_FILE", "LLM_MCP_WORKER_THREADS"):
         del environment[name]

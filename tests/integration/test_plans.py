@@ -74,6 +74,17 @@ VALUES: dict[str, dict[str, Any]] = {
     "stream_size": {"job_id": _ID, "token": 1},
     "remote_seen": {"id": "w", "kinds": KINDS},
     "remote_heard": {"id": "w"},
+    "report_metrics": {"device_id": "w", "notes": "{}"},
+    "report_benchmark": {
+        "device_id": "w",
+        "model_id": "m",
+        "task_type": "generate",
+        "tokens_in": 1,
+        "tokens_out": 1,
+        "latency_ms": 1,
+        "tps": 1.0,
+        "meta": "{}",
+    },
     "device_registered": {"id": "w", "name": "", "platform": "", "arch": "", "host": "", "tags": "{}"},
     "device_offline": {"id": "w", "reason": "r"},
     "heartbeat": {"job_ids": [_ID], "tokens": [1], "lease_s": 30.0},
@@ -264,6 +275,8 @@ def full(postgres: EmbeddedPostgres, template: str) -> Iterator[Connection]:
             "INSERT INTO llm.job_events (job_id, attempt, seq, begun_at, type, data)"
             " SELECT id, 1, n, begun_at, 'delta', '{}' FROM llm.jobs, generate_series(1, 50) n WHERE status = 'running'"
         )
+        conn.execute("INSERT INTO llm.devices (id) SELECT 'w' || n FROM generate_series(1, 2000) n UNION SELECT 'w'")
+        conn.execute("INSERT INTO llm.device_metrics (device_id) SELECT id FROM llm.devices, generate_series(1, 10)")
         conn.execute(
             "INSERT INTO llm.schedules (name, kind, cron, next_at)"
             " SELECT 's' || n, 'echo', '0 7 * * *', now() + (n - 5) * interval '1 min' FROM generate_series(1, 5000) n"

@@ -1,0 +1,1 @@
+"""The wire of gRPC, generated from `proto/llm.proto` by `make stubs` and never edited."""
