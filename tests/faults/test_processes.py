@@ -38,8 +38,9 @@ def test_workers_killed_at_random_cost_a_try_and_seconds(
     rng, killed = random.Random(1), dict[str, float]()
 
     def kill() -> None:
-        victim = rng.choice([worker for worker in workers if worker.alive and worker.line])
-        killed[ground.holder(victim)] = victim.kill()
+        if able := [worker for worker in workers if worker.alive and worker.line]:
+            victim = rng.choice(able)
+            killed[ground.holder(victim)] = victim.kill()
 
     ground.spend(seconds, kill, every_s=1.5 if seconds < 60 else 2.5)
     ground.verdict()
