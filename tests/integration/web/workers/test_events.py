@@ -61,6 +61,15 @@ def test_a_batch_that_is_repeated_changes_nothing(worker: Foreign, jobs: Jobs, k
     assert told(jobs, claimed) == [(n, "delta", {"text": text}) for n, text in enumerate("abc", 1)]
 
 
+def test_what_comes_after_a_higher_number_is_passed_over(worker: Foreign, jobs: Jobs, kind: str) -> None:
+    """Whoever reads has gone on past it: it would be in the stream for some and not for others."""
+    claimed = worker.begin(kind)
+    assert worker.say("events", claimed, events=deltas(5, "five"))[1]["last"] == 5
+    assert worker.say("events", claimed, events=deltas(3, "three"))[1]["last"] == 5
+    worker.say("complete", claimed)
+    assert told(jobs, claimed) == [(5, "delta", {"text": "five"})]
+
+
 def test_another_process_knows_where_the_stream_stands(worker: Foreign, jobs: Jobs, kind: str, settings: Any) -> None:
     claimed = worker.begin(kind)
     worker.say("events", claimed, events=deltas(1, "a", "b"))
