@@ -8,7 +8,7 @@ from llm_mcp.jobs import Jobs
 from llm_mcp.kinds import load_modules
 from llm_mcp.runtime import Runtime
 
-from . import batches, errors, guard, health, jobs, methods, ollama, openai, responses, socket, stream, workers
+from . import batches, errors, guard, health, jobs, methods, ollama, openai, openapi, responses, socket, stream, workers
 from .request_id import Named
 from .streams import Streams
 
@@ -22,6 +22,7 @@ _DOORS = (
     responses,
     batches,
     workers,
+    openapi,
 )
 
 

@@ -38,8 +38,8 @@ class Field:
 
     `required`: the error's code when it is absent, null or blank, "" for a field that may be. `least` and `most` bound
     a number. `longest` (characters, or items of an array) is for the document only: a service holds it, for every door.
-    `items`: what an array holds. `fields`: those of an object, None when any may be in it. `pattern` and `unless`, what
-    it is when it is not given, are for the document too.
+    `items`: what an array holds. `fields`: those of an object, None when any may be in it. `forms` (it has one),
+    `pattern`, and `unless`, what it is when it is not given, are for the document too.
     """
 
     name: str = ""
@@ -54,6 +54,7 @@ class Field:
     unless: Any = None
     items: Field | None = None
     fields: tuple[Field, ...] | None = None
+    forms: tuple[Field, ...] = ()
 
     def check(self, value: Any, at: str) -> None:
         """Refuse a value that is not of this sort; `at` is its place. Raises InvalidInput, code `invalid_json`."""
@@ -88,6 +89,8 @@ class Field:
         if self.sort != "any":
             kind = _JSON.get(self.sort, self.sort)
             told["type"] = kind if self.required or not self.name else [kind, "null"]
+        if self.forms:
+            told["anyOf"] = [form.schema() for form in self.forms] + ([] if self.required else [{"type": "null"}])
         if self.sort == "instant":
             told["format"] = "date-time"
         if self.longest is not None:

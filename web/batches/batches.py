@@ -10,13 +10,22 @@ from flask import Response
 
 from llm_mcp.batches import WINDOW, Batch, Batches
 from llm_mcp.dialect.fields import Fields
+from llm_mcp.dialect.lines import ENDPOINTS
 
+from ..fields import Field
 from ..idempotency import idempotency_key
 from ..openai.asked import Asked
 from ..reply import answer, service
 from . import asked
 
 _PAGE, _MOST_PAGE = 20, 100
+CREATE = (
+    Field(name="endpoint", sort="text", required="invalid_value", words=tuple(ENDPOINTS), about="What all lines ask."),
+    Field(name="completion_window", sort="text", required="invalid_value", words=(WINDOW,)),
+    Field(name="input_file_id", sort="text", required="missing_required_parameter", about="A file of `/v1/files`."),
+    Field(name="metadata", sort="object", about="16 entries of text at most."),
+)
+"""What of a request for a batch is read, here and in `llm_mcp.batches`."""
 
 
 def create() -> Response:

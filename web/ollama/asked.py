@@ -17,7 +17,81 @@ from llm_mcp.ollama_words.duration import keep_alive
 from llm_mcp.ollama_words.wire import Fields, Refusal, decode
 from llm_mcp.ollama_words.wishes import think
 
+from ..fields import Field
+
 TextVerb = Literal["generate", "chat"]
+
+_COMMON = (
+    Field(name="stream", sort="flag", unless=True, about="Have the answer line by line as it is written."),
+    Field(name="options", sort="object", about="Knobs of the model, the device's own matter."),
+    Field(
+        name="think",
+        sort="any",
+        forms=(Field(sort="flag"), Field(sort="text", words=("high", "medium", "low", "max"), required="-")),
+        about="Whether to think before answering, or how hard.",
+    ),
+    Field(
+        name="keep_alive",
+        sort="any",
+        forms=(Field(sort="number"), Field(sort="text")),
+        about="How long the model stays loaded: seconds, or such as `10m`; 0 unloads it, below 0 is for ever.",
+    ),
+    Field(
+        name="format",
+        sort="any",
+        forms=(Field(sort="text"), Field(sort="object")),
+        about="`json`, or a schema the answer is to fit.",
+    ),
+    Field(name="truncate", sort="flag", about="Cut what does not fit the model."),
+    Field(name="shift", sort="flag"),
+    Field(name="logprobs", sort="flag", about="Have the tokens of the answer too."),
+    Field(name="top_logprobs", sort="integer", about="How many of the likeliest, for each."),
+)
+_IMAGES = Field(name="images", sort="array", items=Field(sort="text"), about="Pictures, in base64.")
+_MODEL = Field(name="model", sort="text", required="-", about="One of `/api/tags`.")
+GENERATE = (
+    _MODEL,
+    Field(name="prompt", sort="text", about="Without one the model is only loaded, or unloaded."),
+    *(Field(name=name, sort="text") for name in ("suffix", "system", "template")),
+    Field(name="context", sort="array", items=Field(sort="integer"), about="Of an earlier answer, to go on from."),
+    _IMAGES,
+    Field(name="raw", sort="flag", about="Leave the prompt as it is."),
+    *_COMMON,
+)
+CHAT = (
+    _MODEL,
+    Field(
+        name="messages",
+        sort="array",
+        items=Field(
+            sort="object",
+            fields=(
+                *(Field(name=name, sort="text") for name in ("role", "content", "thinking")),
+                *(Field(name=name, sort="text") for name in ("tool_name", "tool_call_id")),
+                _IMAGES,
+                Field(name="tool_calls", sort="array", items=Field(sort="object")),
+            ),
+        ),
+        about="Without any the model is only loaded, or unloaded.",
+    ),
+    Field(name="tools", sort="array", items=Field(sort="object"), about="Functions the model may call."),
+    *_COMMON,
+)
+_VECTORS = tuple(field for field in _COMMON if field.name in ("options", "keep_alive"))
+EMBED = (
+    _MODEL,
+    Field(
+        name="input",
+        sort="any",
+        forms=(Field(sort="text"), Field(sort="array", items=Field(sort="text"))),
+        about="Texts.",
+    ),
+    Field(name="truncate", sort="flag", unless=True, about="Cut what does not fit the model."),
+    Field(name="dimensions", sort="integer", about="Cut the vectors to so many; 0: as they are."),
+    *_VECTORS,
+)
+EMBEDDINGS = (_MODEL, Field(name="prompt", sort="text", about="The text."), *_VECTORS)
+SHOW = (_MODEL, Field(name="verbose", sort="flag", unless=False, about="Have all of it."))
 
 # Fields of our payloads; Ollama overlooks them at the top of a request.
 _NOT_OLLAMAS = frozenset(

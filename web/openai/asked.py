@@ -13,6 +13,7 @@ from llm_mcp.errors import InvalidInput
 from llm_mcp.fleet import Route
 from llm_mcp.job import Submission
 
+from ..fields import Field
 from ..idempotency import idempotency_key
 
 SOURCE = "openai"
@@ -20,6 +21,25 @@ SOURCE = "openai"
 _OURS = frozenset({"accuracy", "device_id", "encoding_format", "max_cost_usd", "n", "stream_options", "task_type"})
 # What Ollama has no way to do; it would overlook them without a word.
 _NOT_OLLAMAS = ("audio", "function_call", "functions", "logit_bias", "web_search_options")
+
+_TEXT = Field(sort="text")
+COMMON = (
+    Field(name="model", sort="text", about="One of `/v1/models`; none or `auto`: one is chosen, and named."),
+    Field(name="stream", sort="flag", unless=False, about="Have the answer as it is written."),
+    Field(
+        name="stream_options",
+        sort="object",
+        fields=(Field(name="include_usage", sort="flag", about="End the stream with what it used."),),
+    ),
+    Field(name="n", sort="integer", least=1, most=1, about="One answer at a time."),
+    Field(
+        name="stop",
+        sort="any",
+        forms=(_TEXT, Field(sort="array", items=_TEXT)),
+        about="Where the model is to stop: text or a list of texts.",
+    ),
+)
+"""What requests for text have in common, of what is read here; a knob that is not here is the provider's."""
 
 
 @dataclass(frozen=True, slots=True)

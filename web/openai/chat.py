@@ -9,13 +9,37 @@ from flask import Response
 from llm_mcp.errors import InvalidInput, NoProvider
 from llm_mcp.fleet import Fleet, Route
 
+from ..fields import Field
 from ..reply import service
 from . import answering
-from .asked import UNSUPPORTED, Asked, objects
+from .asked import COMMON, UNSUPPORTED, Asked, objects
 from .chunks import ChatChunks
 
 _FORMATS = ("text", "json_object", "json_schema")
 _MOST_TOP_LOGPROBS = 20
+CHAT = (
+    Field(name="messages", sort="array", required="messages_required", items=Field(sort="object")),
+    *COMMON,
+    Field(name="tools", sort="array", items=Field(sort="object"), about="Functions the model may call."),
+    Field(
+        name="tool_choice",
+        sort="any",
+        forms=(Field(sort="text", words=("none", "auto", "required"), required="invalid_value"), Field(sort="object")),
+        about="none, auto, required, or one of `tools`.",
+    ),
+    Field(name="logprobs", sort="flag", unless=False, about="Have the tokens of the answer too."),
+    Field(name="top_logprobs", sort="integer", least=0, most=_MOST_TOP_LOGPROBS, about="Needs `logprobs`."),
+    Field(
+        name="response_format",
+        sort="object",
+        fields=(
+            Field(name="type", sort="text", required="invalid_value", words=_FORMATS),
+            Field(name="json_schema", sort="object", about="Of a `json_schema`: `name`, `schema`, `strict`."),
+        ),
+        about="What form the answer is to have.",
+    ),
+)
+"""What of a chat is read here."""
 
 
 def create() -> Response:

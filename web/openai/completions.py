@@ -12,12 +12,27 @@ from llm_mcp.answers import Finished
 from llm_mcp.errors import InvalidInput
 from llm_mcp.fleet import Fleet, Route
 
+from ..fields import Field
 from ..reply import service
 from . import answering
-from .asked import UNSUPPORTED, Asked
+from .asked import COMMON, UNSUPPORTED, Asked
 from .chunks import DONE, created_at, frame
 
 _MOST_LOGPROBS = 5
+COMPLETION = (
+    Field(
+        name="prompt",
+        sort="any",
+        required="invalid_type",
+        forms=(Field(sort="text"), Field(sort="array", longest=1, required="invalid_type", items=Field(sort="text"))),
+        about="One text, which may come in a list; tokens are not taken.",
+    ),
+    *COMMON,
+    Field(name="best_of", sort="integer", least=1, most=1, about="One answer at a time."),
+    Field(name="echo", sort="flag", unless=False, about="Not supported: false."),
+    Field(name="logprobs", sort="integer", least=0, most=_MOST_LOGPROBS, about="How many of the likeliest tokens."),
+)
+"""What of a completion is read here."""
 
 
 def create() -> Response:

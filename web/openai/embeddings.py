@@ -12,11 +12,26 @@ from flask import Response
 from llm_mcp.errors import InvalidInput, LlmMcpError
 from llm_mcp.fleet import Fleet
 
+from ..fields import Field
 from ..reply import answer, service
 from .answering import ask, headers
 from .asked import Asked
 
 _MOST_DIMENSIONS = 65536
+_TEXT = Field(sort="text")
+EMBEDDING = (
+    Field(name="model", sort="text", required="model_required", about="One of `/v1/models` that embeds."),
+    Field(
+        name="input",
+        sort="any",
+        required="empty_input",
+        forms=(_TEXT, Field(sort="array", required="empty_input", items=_TEXT)),
+        about="A text or a list of texts; tokens are not taken.",
+    ),
+    Field(name="encoding_format", sort="text", words=("float", "base64"), about="base64: of 32-bit floats."),
+    Field(name="dimensions", sort="integer", least=1, most=_MOST_DIMENSIONS, about="Cut the vectors to so many."),
+)
+"""What of a request for vectors is read here."""
 
 
 class Mangled(LlmMcpError):

@@ -15,6 +15,7 @@ from llm_mcp.errors import InvalidInput, NoProvider
 from llm_mcp.fleet import Fleet, Route
 from llm_mcp.responses import Responses
 
+from ..fields import Field
 from ..idempotency import idempotency_key
 from ..openai import errors
 from ..openai.asked import Asked
@@ -24,6 +25,46 @@ from .telling import stream
 blueprint = Blueprint("responses", __name__, url_prefix="/v1/responses")
 errors.install(blueprint)
 
+_TEXT = Field(sort="text")
+CREATE = (
+    Field(
+        name="input",
+        sort="any",
+        required="missing_required_parameter",
+        forms=(_TEXT, Field(sort="array", required="missing_required_parameter", items=Field(sort="object"))),
+        about="A text, or items: messages, calls of functions and what these gave.",
+    ),
+    Field(name="model", sort="text", about="One of `/v1/models`; none: one is chosen, and named."),
+    Field(name="instructions", sort="text", about="What the model is told before all else."),
+    Field(name="previous_response_id", sort="text", about="Go on from this one."),
+    Field(name="stream", sort="flag", unless=False, about="Have the answer as it is written."),
+    Field(name="background", sort="flag", unless=False, about="Answer at once with the response as it is."),
+    Field(name="store", sort="flag", unless=True, about="Whether it can be asked for later."),
+    Field(name="truncation", sort="text", words=("auto", "disabled")),
+    Field(name="parallel_tool_calls", sort="flag"),
+    Field(name="metadata", sort="object", about="16 entries of text at most."),
+    Field(name="include", sort="array", items=_TEXT),
+    Field(name="temperature", sort="number", least=0, most=2),
+    Field(name="top_p", sort="number", least=0, most=1),
+    Field(name="max_output_tokens", sort="integer", least=1, most=2**31 - 1),
+    Field(name="top_logprobs", sort="integer", least=0, most=20),
+    Field(
+        name="reasoning",
+        sort="object",
+        fields=(
+            Field(name="effort", sort="text", words=("none", "minimal", "low", "medium", "high", "xhigh", "max")),
+            Field(name="summary", sort="text", words=("auto", "concise", "detailed")),
+        ),
+    ),
+    Field(name="tools", sort="array", items=Field(sort="object"), about="Of type `function` only."),
+    Field(name="tool_choice", sort="any", about="none, auto, required, or one of `tools`."),
+    Field(
+        name="text",
+        sort="object",
+        fields=(Field(name="format", sort="object", about="`text`, `json_object` or `json_schema`."),),
+    ),
+)
+"""What of a request for a response is read, here and in `llm_mcp.dialect.request`."""
 _PAGE, _MOST_PAGE = 20, 100
 _MOST_GENERATIONS = 2**20
 
