@@ -62,7 +62,7 @@ def _write(runtime: Runtime, held: _Held) -> list[Run]:
         if run.lease.token not in leases:
             run.cut("lease_lost")
     runtime.announce(*(run.lease.job_id for run in runs if run.lease.token in leases))
-    return [run for run in runs if run.unwritten]
+    return [run for run in runs if run.lease.token in leases and run.unwritten]
 
 
 def _written_alone(run: Run) -> bool:

@@ -61,7 +61,9 @@ WITH held AS MATERIALIZED (
 ), taken AS (
     -- By an array: a join would be planned for a tenth of the table, which is what a LIMIT not known beforehand counts as.
     UPDATE llm.jobs j
-       SET status = 'running', attempts = j.attempts + 1, lease_token = nextval('llm.lease_tokens'),
+       -- A server that was promoted may count the same numbers again: the lower digits are nobody's to foresee.
+       SET status = 'running', attempts = j.attempts + 1,
+           lease_token = nextval('llm.lease_tokens') * 65536 + floor(random() * 65536)::bigint,
            begun_at = clock_timestamp(), lease_until = clock_timestamp() + make_interval(secs => %(lease_s)s),
            worker_id = %(worker_id)s, claim_id = %(claim_id)s, updated_at = clock_timestamp()
      WHERE j.id = ANY (ARRAY(SELECT id FROM chosen))

@@ -56,7 +56,8 @@ WITH room AS MATERIALIZED (
      ORDER BY rank DESC NULLS FIRST, queued_at LIMIT 1
 ), taken AS (
     UPDATE llm.jobs j
-       SET status = 'running', attempts = j.attempts + 1, lease_token = nextval('llm.lease_tokens'),
+       SET status = 'running', attempts = j.attempts + 1,
+           lease_token = nextval('llm.lease_tokens') * 65536 + floor(random() * 65536)::bigint,  -- as in `turn`
            begun_at = clock_timestamp(), lease_until = clock_timestamp() + make_interval(secs => %(lease_s)s),
            worker_id = %(worker_id)s, claim_id = %(claim_id)s, updated_at = clock_timestamp()
      WHERE j.id = ANY (ARRAY(SELECT id FROM chosen))

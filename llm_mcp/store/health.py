@@ -21,7 +21,14 @@ from llm_mcp.errors import SetupError, Unavailable
 from .pool import Connection, Database, Row, connect, first_line
 
 _ROUNDS = 4
-_AWAY = ("Connection refused", "starting up", "shutting down", "in recovery", "not yet accepting connections")
+_AWAY = (
+    "Connection refused",
+    "starting up",
+    "shutting down",
+    "in recovery",
+    "not yet accepting connections",
+    "session is read-only",
+)
 _PATIENCE_S = 5.0
 _NOTICE_S = 2.0
 
@@ -124,8 +131,12 @@ def require_sessions(dsn: str, setting: str) -> None:
 
 
 def is_away(why: Exception) -> bool:
-    """Return whether a failed connection says that there is no server (yet), which is no cut wire."""
-    return any(words in str(why) for words in _AWAY)
+    """Return whether a failed connection says that there is no server (yet), which is no cut wire.
+
+    Of several servers each has to say so.
+    """
+    tried = [line for line in str(why).splitlines() if "connection to server" in line] or [str(why)]
+    return all(any(words in line for words in _AWAY) for line in tried)
 
 
 def life_held(db: Database, life_key: int) -> bool:

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict
 
 from .pool import Connection, conninfo
 
@@ -17,6 +18,8 @@ log = logging.getLogger(__name__)
 
 _AGAIN_S = 0.25
 _CLOSE_S = 3.0
+# How often a quiet session looks whether its server still is the one that takes writes, s.
+_LOOK_S = 1.0
 
 
 class Session:
@@ -91,6 +94,7 @@ class Session:
             self._closing.wait(_AGAIN_S)
 
     def _serve(self, conn: Connection) -> None:
+        look_s = _LOOK_S if _wants_writes(self._dsn) else None
         # Not `select.select`, which takes no descriptor over 1023: a process with as many streams has them.
         with selectors.DefaultSelector() as selector:
             selector.register(conn.fileno(), selectors.EVENT_READ)
@@ -104,5 +108,13 @@ class Session:
                     action(conn)
                 if calls:
                     continue  # a notice may have come with an answer
-                if any(key is bell for key, _ in selector.select()):
+                ready = selector.select(look_s)
+                if any(key is bell for key, _ in ready):
                     self._bell.recv(4096)
+                elif not ready and conn.execute("SHOW transaction_read_only").fetchone() == ("on",):
+                    return  # another server is the one by now
+
+
+def _wants_writes(dsn: str) -> bool:
+    """Return whether a DSN asks for the one server of several that takes writes."""
+    return conninfo_to_dict(dsn).get("target_session_attrs") in ("read-write", "primary")
