@@ -71,9 +71,10 @@ class Wanted:
         asked.word("truncation", "auto", "disabled")
         asked.flag("parallel_tool_calls")
         _metadata(asked)
-        if not isinstance(asked.get("include") or [], list):
+        include = asked.get("include")
+        if not (include is None or isinstance(include, list)):
             raise asked.wrong("include", "must be a list", "invalid_type")
-        for place, name in enumerate(asked.get("include") or []):
+        for place, name in enumerate(include or []):
             if not isinstance(name, str):
                 raise InvalidInput("must be text", field=f"include[{place}]", code="invalid_type")
         wanted = cls(asked)

@@ -39,7 +39,6 @@ _COMMON = (
     Field(
         name="format",
         sort="any",
-        forms=(Field(sort="text"), Field(sort="object")),
         about="`json`, or a schema the answer is to fit.",
     ),
     Field(name="truncate", sort="flag", about="Cut what does not fit the model."),

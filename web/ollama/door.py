@@ -24,7 +24,8 @@ def managed(digest: str = "") -> Response:  # noqa: ARG001 - part of the path, a
 
 def unknown(path: str) -> Response:
     """Refuse another path, or another method of one we have, in Ollama's plain words."""
-    allowed = sorted(_ALLOWED.get(f"/api/{path}", ()))
+    known = "blobs/<digest>" if path.startswith("blobs/") and path.count("/") == 1 else path
+    allowed = sorted(_ALLOWED.get(f"/api/{known}", ()))
     if allowed:
         return Response("405 method not allowed", 405, {"Allow": ", ".join(allowed)}, content_type="text/plain")
     return Response("404 page not found", 404, content_type="text/plain")
