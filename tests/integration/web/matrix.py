@@ -158,7 +158,8 @@ class Judge:
         grown = {name: count - self._before.get(name, 0) for name, count in after.items()}
         left = {name: count for name, count in grown.items() if count}
         found = f"{len(self.faults)} of {self.asked} faults, rows left: {left}\n" + "\n".join(self.faults[:30])
-        assert not left and not self.faults, found
+        assert not left, found
+        assert not self.faults, found
 
 
 def raw(route: Route, name: str, text: str) -> bytes:
