@@ -22,6 +22,7 @@ UPDATE llm.files SET bytes = %(bytes)s WHERE id = %(id)s AND bytes IS NULL
 RETURNING id, purpose, filename, bytes, created_at, expires_at;
 
 -- name: file
+-- A file that was written to its end and whose time is not over.
 SELECT id, purpose, filename, bytes, created_at, expires_at FROM llm.files
  WHERE id = %(id)s AND bytes IS NOT NULL AND (expires_at IS NULL OR expires_at > statement_timestamp());
 

@@ -9,7 +9,7 @@ SELECT kind, priority, queued_at, cut
  ORDER BY priority DESC, queued_at LIMIT %(n)s;
 
 -- name: speeds
--- How long jobs of these kinds ran that finished lately (s), and how many of them run now: of kinds of which both are known.
+-- How long jobs of these kinds ran that finished lately (s), and how many run now, where both are known.
 WITH lately AS (
     SELECT kind, status, begun_at, finished_at FROM llm.jobs
      WHERE finished_at IS NOT NULL AND finished_at > statement_timestamp() - make_interval(secs => %(lately_s)s)

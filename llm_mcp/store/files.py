@@ -62,7 +62,8 @@ def get(db: Database, file_id: UUID) -> File | None:
 def page(db: Database, *, n: int, before: UUID | None, purpose: str | None, oldest_first: bool) -> list[File]:
     """Return up to `n` files beyond the one of the id `before`."""
     params = {"n": n, "before": before, "purpose": purpose}
-    return [File(**row) for row in db.run("files_ahead" if oldest_first else "files", params)]
+    found = db.run("files_ahead", params) if oldest_first else db.run("files", params)
+    return [File(**row) for row in found]
 
 
 def pieces(db: Database, file_id: UUID, place: int, n: int) -> list[bytes]:
