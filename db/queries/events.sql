@@ -31,8 +31,8 @@ SELECT token FROM lease;
 
 -- name: follow_many
 -- What is new for many watchers, each in one snapshot.
--- That is the job's status and the events of its newest attempt after a place. So when it says done, no event is missing. A place in another attempt is no place in this one: all of it is
--- told. `asked` is an array of objects: n, its number from 1; job_id; attempt and seq, the place; told, the status known
+-- That is the job's status and the events of its newest attempt after a place: when it says done, no event is missing.
+-- A place in another attempt is no place in this one: all of it is told. `asked` is an array of objects: n, its number from 1; job_id; attempt and seq, the place; told, the status known
 -- already; most, how many events. Who has nothing new has no row; a job that is not there has no status.
 -- Of each at most `bytes` are read. An event that is larger comes without its data, unless it is the first one's: so a
 -- whole answer is never much larger than n times that.

@@ -78,7 +78,8 @@ SELECT t.id, t.lease_token, t.kind, t.payload, t.attempts, t.max_attempts, t.att
   FROM (SELECT) AS always LEFT JOIN taken t ON true;
 
 -- name: standing
--- How a job stands to a worker: its lease now, and how an attempt of that worker's ended: that of the token, or
+-- How a job stands to a worker.
+-- Told are its lease now, and how an attempt of that worker's ended: that of the token, or
 -- without one its newest.
 SELECT j.status, j.kind, j.worker_id, j.lease_token, j.attempts - j.releases AS tries,
        extract(epoch FROM j.lease_until - clock_timestamp())::float8 AS lease_left_s,
