@@ -181,7 +181,10 @@ PATHS: dict[str, dict[str, Operation]] = {
             "description": _EVENTS,
             "parameters": [PATH_ID, *_AFTER],
             "responses": {
-                "200": answer("Events; of an unknown job a single `error`.", {"type": "string"}, _STREAM, kind=SSE),
+                "200": {
+                    "description": "Events; of an unknown job a single `error`.",
+                    "content": {SSE: {"example": _STREAM}},
+                },
                 **ours(400, 404),
             },
         }

@@ -74,7 +74,7 @@ _TAGS = {
 def _call(name: str, summary: str, schema: Schema, example: Any, told: str, shown: Any, *, streams: bool) -> Operation:
     done = called(answer("The answer.", ref(told), shown))
     if streams:
-        done["content"][NDJSON] = {"schema": {"type": "string"}, "example": _LINE}
+        done["content"][NDJSON] = {"example": _LINE}
     return {
         "operationId": name,
         "tags": [TAG],

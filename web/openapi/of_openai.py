@@ -149,7 +149,7 @@ def called(told: Schema, *, streams: bool = False, example: str = "data: [DONE]\
     """Return the answer of a call that is a job: it names it, and may come as a stream."""
     named = headers(told, x_llm_mcp_job="The job.", X_Selected_Model="The model, where none was named.")
     if streams:
-        named["content"] = {**named["content"], SSE: {"schema": {"type": "string"}, "example": example}}
+        named["content"] = {**named["content"], SSE: {"example": example}}
     return named
 
 

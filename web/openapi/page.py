@@ -66,7 +66,10 @@ def _operation(method: str, path: str, operation: Mapping[str, Any]) -> Iterator
         yield f"<h3>Body <small>{escape(kind)}</small></h3>{_fields(content['schema'])}{_example(content)}"
     yield "<h3>Answers</h3><table>"
     for status, told in operation["responses"].items():
-        sorts = [_sort(content["schema"]) for content in told.get("content", {}).values()]
+        sorts = [
+            _sort(content["schema"]) if "schema" in content else kind
+            for kind, content in told.get("content", {}).items()
+        ]
         yield _row(status, "<br>".join(sorts), told["description"])
     yield "</table>"
     for status, told in operation["responses"].items():

@@ -85,10 +85,11 @@ def wrong(schema: dict[str, Any]) -> Iterator[Any]:
     """Yield values that a field's schema does not let in."""
     whole = {**schema, "components": DOCUMENT["components"]}
     validator = OAS31Validator(whole)
-    for value in (
+    values: tuple[Any, ...] = (
         *(True, 0, -1, 1, 1.5, 10**6, 2**31, -(2**31) - 1, 2**63 - 1, 1e300),
         *("", " ", "x", "1", "x" * 5000, [], [1], ["x"], [None], ["x"] * 2000, [[]], [{}], {}, {"x": 1}, {"x": []}),
-    ):
+    )
+    for value in values:
         if not validator.is_valid(value):
             yield value
 

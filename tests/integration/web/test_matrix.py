@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import psycopg
 import pytest
@@ -171,7 +172,7 @@ def test_headers(judge: Judge, route: Route) -> None:
         if one["name"] == "Idempotency-Key":
             bad = ["", "x" * 256, "clé", "a,b", "a\tb"]
         for value in bad:
-            request = {"json": route.example} if route.content else {}
+            request: dict[str, Any] = {"json": route.example} if route.content else {}
             judge.ask(route, f"{one['name']}: {value!r}", headers={one["name"]: value}, field=one["name"], **request)
 
 

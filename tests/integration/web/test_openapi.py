@@ -74,7 +74,7 @@ def examples() -> Iterator[Any]:
                 yield pytest.param(content["schema"], content["example"], id=f"{where} {kind}")
         for status, told in operation["responses"].items():
             for kind, content in told.get("content", {}).items():
-                if "example" in content:
+                if "example" in content and "schema" in content:  # streams have none
                     yield pytest.param(content["schema"], content["example"], id=f"{where} {status} {kind}")
         for one in operation.get("parameters", ()):
             if "example" in one:
