@@ -8,12 +8,13 @@ from typing import Any, Literal
 
 from llm_mcp.errors import InvalidInput
 
-Sort = Literal["any", "text", "instant", "integer", "number", "flag", "array", "object"]
+Sort = Literal["any", "text", "instant", "uuid", "integer", "number", "flag", "array", "object"]
 
 _TYPES: dict[str, tuple[type, ...]] = {
     "any": (object,),
     "text": (str,),
     "instant": (str,),
+    "uuid": (str,),
     "integer": (int,),
     "number": (int, float),
     "flag": (bool,),
@@ -23,13 +24,15 @@ _TYPES: dict[str, tuple[type, ...]] = {
 _WORDS = {
     "text": "must be text",
     "instant": "must be text",
+    "uuid": "must be text",
     "integer": "must be an integer",
     "number": "must be a number",
     "flag": "must be true or false",
     "array": "must be an array",
     "object": "must be an object",
 }
-_JSON = {"text": "string", "instant": "string", "flag": "boolean"}
+_JSON = {"text": "string", "instant": "string", "uuid": "string", "flag": "boolean"}
+_FORMATS = {"instant": "date-time", "uuid": "uuid"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,8 +94,8 @@ class Field:
             told["type"] = kind if self.required or not self.name else [kind, "null"]
         if self.forms:
             told["anyOf"] = [form.schema() for form in self.forms] + ([] if self.required else [{"type": "null"}])
-        if self.sort == "instant":
-            told["format"] = "date-time"
+        if self.sort in _FORMATS:
+            told["format"] = _FORMATS[self.sort]
         if self.longest is not None:
             told["maxItems" if self.sort == "array" else "maxLength"] = self.longest
         said = {"minimum": self.least, "maximum": self.most, "pattern": self.pattern or None, "default": self.unless}

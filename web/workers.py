@@ -68,7 +68,7 @@ CLAIM = (
     Field(name="wait_s", sort="number", least=0, most=60, unless=0, about="How long to wait when there is nothing, s."),
     Field(
         name="claim_id",
-        sort="text",
+        sort="uuid",
         about="A UUID of the client's own for each job it wants: the same claim again brings the same job.",
     ),
 )
