@@ -139,16 +139,17 @@ def _operation(tag: str, name: str, summary: str, **more: Any) -> Operation:
     return {"operationId": name, "tags": [tag], "summary": summary, **more}
 
 
+_BEGIN = {"endpoint": "/v1/chat/completions", "completion_window": "24h", "input_file_id": FILE_ID}
 _FILE_LINKS = {
     "file": link("get_file", "What is known of it.", id="$response.body#/id"),
     "content": link("get_content", "Its bytes.", id="$response.body#/id"),
+    "batch": link("create_batch", "Run its requests.", body={**_BEGIN, "input_file_id": "$response.body#/id"}),
     "delete": link("delete_file", "Delete it.", id="$response.body#/id"),
 }
 _BATCH_LINKS = {
     "batch": link("get_batch", "How far it is.", id="$response.body#/id"),
     "cancel": link("cancel_batch", "Have it end.", id="$response.body#/id"),
 }
-_BEGIN = {"endpoint": "/v1/chat/completions", "completion_window": "24h", "input_file_id": FILE_ID}
 _BYTES: Schema = {"type": "string", "contentMediaType": "application/octet-stream"}
 
 PATHS: dict[str, dict[str, Operation]] = {
