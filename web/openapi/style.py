@@ -28,5 +28,6 @@ overflow-wrap:anywhere}
 th{width:25%}td:nth-child(2){width:22%;color:var(--dim)}em{color:var(--delete);font-size:.8rem}
 pre{margin:.6rem 0 0;padding:.7rem .85rem;border:1px solid var(--line);border-radius:.35rem;background:var(--paper);
 overflow-x:auto;max-height:26rem}
-@media (max-width:40rem){th,td:nth-child(2){width:auto}td:nth-child(2){display:none}}
+@media (max-width:40rem){tr,th,td,td:nth-child(2){display:block;width:auto}th,td{padding:0;border:0}
+tr{padding:.35rem 0;border-top:1px solid var(--line)}}
 """
