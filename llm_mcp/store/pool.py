@@ -207,8 +207,8 @@ def _ours(error: psycopg.Error) -> LlmMcpError | None:
             return KeyReused(said)
         case "LM400":
             return InvalidInput(said, field=error.diag.column_name or "")
-        case "P0001":  # a trigger of the user's own raised
-            return InvalidInput(said)
+        case "P0001":  # in words of the user's own, which may quote the row
+            return InvalidInput("a trigger of this database refuses it")
         case "42P01" | "3F000" | "42883":  # our statements name only what our migrations make
             return Unavailable(f"the schema is not there yet ({said}); run: llm-mcp migrate")
         case "26000" | "42P05":

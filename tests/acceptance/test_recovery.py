@@ -119,7 +119,7 @@ def test_the_token_of_an_ended_lease_opens_nothing(scratch: Scratch) -> None:
 @pytest.mark.parametrize("cuts", [1, 3])
 def test_a_stream_goes_on_after_the_web_process_was_killed(scratch: Scratch, cuts: int) -> None:
     up = scratch.up("--workers", "1", "--no-model")
-    job_id = up.post("test.slow_words", {"count": 120, "pause_s": 0.03})
+    job_id = up.post("test.slow_words", {"count": 120 * cuts, "pause_s": 0.03})
     told: list[Frame] = []
     kills = 0
     for cut in range(cuts + 1):

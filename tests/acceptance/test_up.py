@@ -57,7 +57,7 @@ def test_it_serves_at_once_after_its_line_and_ends_cleanly(scratch: Scratch) -> 
         thread.join()
     assert answers == [202] * 20
     pids = list(up.children())
-    assert len(pids) == 4  # Postgres, the model, a worker, the web door
+    assert len(pids) == 5  # Postgres, the model, a worker, the HTTP door, the gRPC door
     assert up.stop() == 0
     assert up.lines == [f"ready {up.url}"]
     wait_gone(lambda command, _: str(scratch.path) in command)
@@ -209,7 +209,7 @@ def test_no_connection_is_refused_while_the_web_process_is_started_again(scratch
 
 def test_nothing_outlives_a_killed_supervisor(scratch: Scratch) -> None:
     up = scratch.up()
-    assert len(up.children()) == 4
+    assert len(up.children()) == 5
     known = set(up.children())
     kill(up.process.pid)
     wait_gone(lambda command, parent: str(scratch.path) in command or parent in known, pids=known)

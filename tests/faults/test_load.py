@@ -81,7 +81,7 @@ def test_a_flood_does_not_stop_submits(ground: Ground, count: int) -> None:
     until(lambda: ground.count("status = 'queued'") < count // 2, timeout_s=60)
     evidence = ground.verdict()
     assert all(row["status"] == "done" for row in evidence.jobs.values())
-    assert len(client.waits_s) > 50
+    assert len(client.waits_s) > 20
     assert client.refused == 0
     assert sorted(client.waits_s)[int(0.99 * len(client.waits_s))] <= 1.0
     assert jobs.unserved() == {}

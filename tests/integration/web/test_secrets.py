@@ -99,7 +99,7 @@ def test_a_canary_is_seen_by_nobody(
     with psycopg.connect(dsn, autocommit=True) as conn:
         conn.execute(
             "CREATE FUNCTION llm.quote() RETURNS trigger LANGUAGE plpgsql AS"
-            " $$ BEGIN RAISE EXCEPTION 'cannot take %', NEW.payload; END $$"
+            " $$ BEGIN RAISE EXCEPTION 'cannot take %', NEW.payload USING ERRCODE = 'XX000'; END $$"
         )
         conn.execute("CREATE TRIGGER quote BEFORE INSERT ON llm.jobs FOR EACH ROW EXECUTE FUNCTION llm.quote()")
         status, error = door.call("POST", "/v1/jobs", job({"prompt": CANARY}))
@@ -107,6 +107,6 @@ def test_a_canary_is_seen_by_nobody(
     assert (status, error) == (500, {"error": "internal_error", "message": "internal error"})
     door.terminate()
     assert "request failed" in door.log
-    assert "RaiseException" in door.log
+    assert "InternalError_" in door.log
     assert "canary" not in door.log
     assert NUMBER not in door.log
