@@ -214,7 +214,7 @@ def lose(at: Desk, proxy: Proxy) -> None:
 
 
 def test_a_turn_whose_reply_was_lost_has_finished_and_claimed(desk: Open, db: Database, proxy: Proxy, dsn: str) -> None:
-    at = desk(threads=1)
+    at = desk(threads=1, db_pool_size=1)  # another connection would have to prepare the statement first
     add(db), add(db)
     for _ in range(2):
         at.finish(*at.take())  # every statement that comes is prepared by then

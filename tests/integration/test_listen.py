@@ -57,8 +57,19 @@ def broken(dsn: str, like: str) -> None:
         assert ended.rowcount >= 1
 
 
+_others: set[threading.Thread] = set()
+
+
+@pytest.fixture(autouse=True)
+def _remember_others() -> None:
+    """Threads that tests before these left are not ours to judge."""
+    _others.clear()
+    _others.update(threading.enumerate())
+
+
 def names() -> set[str]:
-    return {thread.name for thread in threading.enumerate()}
+    """Return the names of the threads that began in this test."""
+    return {thread.name for thread in threading.enumerate() if thread not in _others}
 
 
 def test_nothing_runs_before_it_is_needed(own: str) -> None:
