@@ -20,6 +20,7 @@ from llm_mcp.job import Job, Status, Submission
 from llm_mcp.jobs import Jobs
 from llm_mcp.runtime import Runtime
 from llm_mcp.scheduler import Scheduler
+from llm_mcp.store.listen import JOB_QUEUED
 from llm_mcp.store.pool import connect
 from llm_mcp.worker import Worker
 from tests.waiting import until
@@ -134,7 +135,10 @@ def test_a_broken_connection_costs_nothing(worker: Worker, dsn: str) -> None:
     assert opened("d").wait(timeout=20) == "through"
 
 
-def test_who_drains_lets_work_finish_and_takes_no_more(worker: Worker) -> None:
+def test_who_drains_lets_work_finish_and_takes_no_more(hire: Hire) -> None:
+    worker = hire(poll_s=60.0)  # no claim is on its way unless somebody is told of a job
+    until(lambda: worker.runtime.listener.hears(JOB_QUEUED))
+    job_of(opened("c"))
     running = gate.submit("a")
     assert begun.acquire(timeout=20)
     finished: list[bool] = []
