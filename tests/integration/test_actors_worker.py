@@ -139,6 +139,7 @@ def test_who_drains_lets_work_finish_and_takes_no_more(hire: Hire) -> None:
     worker = hire(poll_s=60.0)  # no claim is on its way unless somebody is told of a job
     until(lambda: worker.runtime.listener.hears(JOB_QUEUED))
     job_of(opened("c"))
+    assert begun.acquire(timeout=20)
     running = gate.submit("a")
     assert begun.acquire(timeout=20)
     finished: list[bool] = []
