@@ -14,6 +14,7 @@ RUN --mount=type=cache,target=/root/.cache \
 COPY README.md LICENSE ./
 COPY llm_mcp llm_mcp
 COPY actors actors
+COPY mcp_bridge mcp_bridge
 COPY web web
 COPY db db
 RUN pip wheel --quiet --no-deps --no-build-isolation --wheel-dir /dist . \

@@ -83,6 +83,8 @@ class Process(ThreadWorker):  # type: ignore[misc] # gunicorn ships no types
 
     def accept(self, listener: Any) -> None:
         """Take a new connection in; over the limit, another makes room, or it is told so."""
+        if not self._accepting:  # the door was closed earlier in this very turn of the main loop
+            return
         try:
             client, address = listener.accept()
         except OSError as error:

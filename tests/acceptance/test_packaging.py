@@ -22,7 +22,13 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 VERSION = PYPROJECT["project"]["version"]
 DIST_INFO = f"llm_mcp-{VERSION}.dist-info/"
 # What the wheel is made of: folder of the checkout -> package.
-SHIPPED = {"llm_mcp": "llm_mcp", "actors": "llm_mcp/actors", "web": "llm_mcp/web", "db": "llm_mcp/db"}
+SHIPPED = {
+    "llm_mcp": "llm_mcp",
+    "actors": "llm_mcp/actors",
+    "mcp_bridge": "llm_mcp/mcp_bridge",
+    "web": "llm_mcp/web",
+    "db": "llm_mcp/db",
+}
 UV = Path(sys.executable).with_name("uv")
 UNREACHABLE = re.compile(r"error sending request|network was disabled|operation timed out|dns error")
 # Nothing of this process's environment decides what another Python finds.

@@ -77,11 +77,11 @@ def test_a_flood_does_not_stop_submits(ground: Ground, count: int) -> None:
     for start in range(0, count, 500):
         ground.submit([wanted(f"flood-{start + n}", "faults.nothing") for n in range(500)])
     client = ground.client("stream", lambda key: wanted(key, "faults.nothing"), every_s=0.01)
+    until(lambda: len(client.waits_s) > 10, timeout_s=60)
     ground.workers("a", worker_threads=8)
-    until(lambda: ground.count("status = 'queued'") < count // 2, timeout_s=60)
+    until(lambda: len(client.waits_s) > 30 and ground.count("status = 'queued'") < count // 2, timeout_s=60)
     evidence = ground.verdict()
     assert all(row["status"] == "done" for row in evidence.jobs.values())
-    assert len(client.waits_s) > 20
     assert client.refused == 0
     assert sorted(client.waits_s)[int(0.99 * len(client.waits_s))] <= 1.0
     assert jobs.unserved() == {}
