@@ -1,1 +1,1 @@
-"""The MCP bridge: other language models, and plain HTTP clients, use the fleet as a tool. It speaks gRPC to the core."""
+"""The MCP bridge: other language models, and plain HTTP clients, use the fleet as a tool. It asks the core over gRPC."""
