@@ -73,6 +73,16 @@ class Settings(BaseSettings):
     """PEM file with its private key."""
     grpc_insecure: bool = Field(False, validation_alias=_env("LLM_MCP_GRPC_INSECURE"))
     """Whether the gRPC door may listen beyond loopback without a certificate: in a network of your own."""
+    mcp_addr: str = Field("127.0.0.1:3333", validation_alias=_env("MCP_HTTP_ADDR"))
+    """HOST:PORT of the MCP bridge; the same. Beyond loopback it needs `mcp_tokens`."""
+    mcp_tokens: Path | None = Field(None, validation_alias=_env("LLM_MCP_TOKENS"))
+    """File with the tokens of the bridge's callers, `sha256 name scopes` a line; unset: whoever reaches it may call."""
+    mcp_calls_per_minute: int = Field(600, ge=1, le=10**6, validation_alias=_env("LLM_MCP_CALLS_PER_MINUTE"))
+    """Requests a principal of the bridge may make in a minute; as many at once when it was quiet."""
+    core_certificate: Path | None = Field(None, validation_alias=_env("LLM_MCP_CORE_CERTIFICATE"))
+    """PEM file with the authority that the bridge trusts to name the core; unset: `grpc_certificate`, if any."""
+    core_http_url: str | None = Field(None, validation_alias=_env("CORE_HTTP_URL"))
+    """Where the bridge finds the core's HTTP door; unset: at `http_addr`."""
 
     # Providers
     ollama_base_url: str | None = Field(None, validation_alias=_env("OLLAMA_BASE_URL"))
@@ -208,6 +218,11 @@ class Settings(BaseSettings):
     def grpc_host_port(self) -> tuple[str, int]:
         """Return (host, port) of the gRPC door; an empty host is loopback."""
         return split_addr(self.grpc_addr, "CORE_GRPC_ADDR")
+
+    @property
+    def mcp_host_port(self) -> tuple[str, int]:
+        """Return (host, port) of the MCP bridge; an empty host is loopback."""
+        return split_addr(self.mcp_addr, "MCP_HTTP_ADDR")
 
     def user_modules(self) -> list[str]:
         """Return the names of the user's modules to import."""
