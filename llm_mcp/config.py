@@ -77,8 +77,18 @@ class Settings(BaseSettings):
     """HOST:PORT of the MCP bridge; the same. Beyond loopback it needs `mcp_tokens`."""
     mcp_tokens: Path | None = Field(None, validation_alias=_env("LLM_MCP_TOKENS"))
     """File with the tokens of the bridge's callers, `sha256 name scopes` a line; unset: whoever reaches it may call."""
-    mcp_calls_per_minute: int = Field(600, ge=1, le=10**6, validation_alias=_env("LLM_MCP_CALLS_PER_MINUTE"))
+    mcp_calls_per_minute: int = Field(6000, ge=1, le=10**6, validation_alias=_env("LLM_MCP_CALLS_PER_MINUTE"))
     """Requests a principal of the bridge may make in a minute; as many at once when it was quiet."""
+    mcp_toolsets: str = Field("core", validation_alias=_env("LLM_MCP_TOOLSETS"))
+    """Comma-separated sets of tools that models are shown: core, ops."""
+    mcp_read_only: bool = Field(False, validation_alias=_env("LLM_MCP_READ_ONLY"))
+    """Whether models are shown only tools that change nothing."""
+    mcp_max_wait_s: float = Field(50.0, ge=1, le=600, validation_alias=_env("LLM_MCP_MAX_WAIT_S"))
+    """Longest wait of a tool for a job, s; then it tells how to ask again. Many clients give up after 60."""
+    mcp_abandon_grace_s: float = Field(30.0, ge=0, le=600, validation_alias=_env("LLM_MCP_ABANDON_GRACE_S"))
+    """How long the job of a caller who vanished goes on before it is cancelled, s: the caller may come again for it."""
+    mcp_deadline_s: float = Field(3600.0, ge=60, le=7 * 86400, validation_alias=_env("LLM_MCP_JOB_DEADLINE_S"))
+    """Seconds after which nobody wants the answer to a job that a tool asked for, its time in the queue included."""
     core_certificate: Path | None = Field(None, validation_alias=_env("LLM_MCP_CORE_CERTIFICATE"))
     """PEM file with the authority that the bridge trusts to name the core; unset: `grpc_certificate`, if any."""
     core_http_url: str | None = Field(None, validation_alias=_env("CORE_HTTP_URL"))
