@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +12,7 @@ from grpc_reflection.v1alpha import reflection
 
 from llm_mcp import logs
 from llm_mcp import runtime as runtimes
+from llm_mcp.callers import is_loopback
 from llm_mcp.config import Settings
 from llm_mcp.errors import SetupError
 from llm_mcp.jobs import Jobs
@@ -96,7 +96,7 @@ def _bind(server: grpc.Server, settings: Settings) -> int:
     certificate, key = settings.grpc_certificate, settings.grpc_key
     if (certificate is None) != (key is None):
         raise SetupError("LLM_MCP_GRPC_CERTIFICATE and LLM_MCP_GRPC_KEY are set together or not at all")
-    if not _is_loopback(host) and certificate is None and not settings.grpc_insecure:
+    if not is_loopback(host) and certificate is None and not settings.grpc_insecure:
         raise SetupError(
             f"CORE_GRPC_ADDR: {settings.grpc_addr} is beyond loopback, where anybody may call, and in plain text:"
             " set LLM_MCP_GRPC_CERTIFICATE and LLM_MCP_GRPC_KEY, or LLM_MCP_GRPC_INSECURE=yes"
@@ -115,10 +115,3 @@ def _read(path: Path, name: str) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise SetupError(f"{name}: cannot read {path}: {error.strerror}") from None
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
