@@ -59,7 +59,7 @@ class Admission:
             with self._mutex:
                 if self._counted(n):
                     return
-        keys = {one.submission.idempotency_key for one in new}
+        keys = {one.submission.unique_key for one in new}
         if None in keys or rows.named(self._db, [key for key in keys if key], conn=conn) < len(keys):
             raise QueueFull(
                 f"too many jobs wait: the limit is {self._most} (LLM_MCP_MAX_QUEUED)", retry_after_s=_ASK_AGAIN_S

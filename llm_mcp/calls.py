@@ -112,7 +112,7 @@ class Calls:
         try:
             return self._jobs.submit(submission)
         except KeyReused:
-            first = rows.keyed(self._runtime.db, submission.idempotency_key or "")
+            first = rows.keyed(self._runtime.db, submission.unique_key or "")
             if first is None or first[1] != submission.kind or _asked(first[2]) != _asked(submission.payload):
                 raise
             return first[0]

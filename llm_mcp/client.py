@@ -23,12 +23,15 @@ from uuid import UUID
 import grpc
 
 from . import strictjson
-from .client_words import event_of, job_of, ours, status_job
+from .client_words import PRINCIPAL, event_of, instant, job_of, ours, status_job
 from .errors import Unavailable, WaitTimeout
 from .events import Cursor, Event
+from .fleet import Device
 from .handle import JobHandle
 from .job import Job, Status
+from .jobs import check_principal
 from .kind_actor import merged
+from .remote import Measured
 from .routing import Offer
 from .rpc import llm_pb2 as pb
 from .rpc.llm_pb2_grpc import CoreStub
@@ -45,7 +48,8 @@ class Client:
 
     Parameters: `target`, HOST:PORT; `certificate`, the file with the authority to trust: with it the connection is
     encrypted; `timeout_s`, how long a call may take, s; `patience_s`, how long a core that is away is waited for while
-    a job is watched, s.
+    a job is watched, s; `principal`, in whose name it asks (1 to 128 printable ASCII characters): only that one's jobs
+    are then seen, and idempotency keys are that one's own; None: all jobs are. Raises InvalidInput for no such name.
     """
 
     def __init__(
@@ -55,7 +59,11 @@ class Client:
         certificate: Path | None = None,
         timeout_s: float = _CALL_S,
         patience_s: float = _PATIENCE_S,
+        principal: str | None = None,
     ) -> None:
+        if principal is not None:
+            check_principal(principal)
+        self._metadata = None if principal is None else ((PRINCIPAL, principal),)
         self._timeout_s = timeout_s
         self._patience_s = patience_s
         if certificate is None:
@@ -120,6 +128,11 @@ class Client:
     def get(self, job_id: UUID) -> Job:
         """Return one job whole. Raises NotFound, Unavailable."""
         return job_of(self._call(self._core.GetJob, pb.GetJobRequest(job_id=str(job_id))).job)
+
+    def said(self, job_id: UUID) -> str:
+        """Return what a job has said so far: its answer's text once it is done. Raises NotFound, Unavailable."""
+        text: str = self._call(self._core.GetJob, pb.GetJobRequest(job_id=str(job_id), text=True)).text
+        return text
 
     def wait(self, job_id: UUID, *, timeout_s: float | None = None) -> Job:
         """Return the job once it is finished. Raises as `Jobs.wait`."""
@@ -198,17 +211,57 @@ class Client:
             for model in found
         ]
 
+    def devices(self) -> Sequence[Device]:
+        """Return the machines that serve models, then those of workers, the one seen last first."""
+        return [_device(told) for told in self._call(self._core.ListDevices, pb.ListDevicesRequest()).devices]
+
+    def benchmarks(self, *, limit: int = 20, model_id: str = "", device_id: str = "") -> Sequence[Measured]:
+        """Return up to `limit` measurements of workers (200 at most), newest first; "": of any model, any device.
+
+        Raises InvalidInput naming the field.
+        """
+        request = pb.ListBenchmarksRequest(limit=limit, model_id=model_id, device_id=device_id)
+        return [_measured(told) for told in self._call(self._core.ListBenchmarks, request).benchmarks]
+
     def _call(self, method: Any, request: Any, *, more_s: float = 0.0) -> Any:
         try:
-            return method(request, timeout=self._timeout_s + more_s)
+            return method(request, timeout=self._timeout_s + more_s, metadata=self._metadata)
         except grpc.RpcError as error:
             raise ours(error) from None
 
     def _stream(self, request: pb.StreamJobRequest) -> Iterator[pb.JobEvent]:
-        call = self._core.StreamJob(request)
+        call = self._core.StreamJob(request, metadata=self._metadata)
         try:
             yield from call
         except grpc.RpcError as error:
             raise ours(error) from None
         finally:
             call.cancel()
+
+
+def _device(told: pb.Device) -> Device:
+    return Device(
+        id=told.id,
+        name=told.name,
+        platform=told.platform,
+        arch=told.arch,
+        status=told.status,
+        provider=told.provider,
+        models=tuple(told.models),
+        loaded=tuple(told.loaded),
+        last_seen=instant(told.last_seen),
+    )
+
+
+def _measured(told: pb.Benchmark) -> Measured:
+    return Measured(
+        device_id=told.device_id,
+        model_id=told.model_id,
+        task_type=told.task_type,
+        tokens_in=told.tokens_in,
+        tokens_out=told.tokens_out,
+        latency_ms=told.latency_ms,
+        tps=told.tps,
+        meta=told.meta_json,
+        created_at=instant(told.created_at),
+    )

@@ -27,12 +27,14 @@ from .events import Cursor, Event
 from .job import Job, Reason, Status
 from .rpc import llm_pb2 as pb
 
+PRINCIPAL = "llm-mcp-principal"
+"""The metadata that says in whose name a call is made."""
 _SOON_S = 1.0
 
 
 def job_of(told: pb.Job) -> Job:
     """Return a job as it was told. `run_at` is not told: it is when the job was queued."""
-    queued_at = _instant(told.queued_at)
+    queued_at = datetime.fromisoformat(told.queued_at)
     return Job(
         id=UUID(told.id),
         kind=told.kind,
@@ -44,11 +46,11 @@ def job_of(told: pb.Job) -> Job:
         priority=told.priority,
         source=told.source,
         queued_at=queued_at,
-        updated_at=_instant(told.updated_at),
+        updated_at=datetime.fromisoformat(told.updated_at),
         run_at=queued_at,
-        lease_until=_maybe(told.lease_until),
-        deadline_at=_maybe(told.deadline_at),
-        finished_at=_maybe(told.finished_at),
+        lease_until=instant(told.lease_until),
+        deadline_at=instant(told.deadline_at),
+        finished_at=instant(told.finished_at),
         worker_id=told.worker_id or None,
         error=told.error or None,
         payload=told.payload_json or None,
@@ -108,9 +110,6 @@ def ours(error: grpc.RpcError) -> LlmMcpError:
     return made.get(code, lambda: Unavailable(f"the core does not answer: {words}", retry_after_s=retry_after_s))()
 
 
-def _instant(text: str) -> datetime:
-    return datetime.fromisoformat(text)
-
-
-def _maybe(text: str) -> datetime | None:
-    return _instant(text) if text else None
+def instant(text: str) -> datetime | None:
+    """Return an instant as it was told; None for ""."""
+    return datetime.fromisoformat(text) if text else None

@@ -11,14 +11,17 @@ import logging
 import threading
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
 
 from .errors import LlmMcpError, ModelNotFound, NoProvider
 from .http import Wire
 from .providers.base import Model
 from .routing import AUTO, LOCAL_DEVICE, Offer, Route, Verb, choose
 from .runtime import Runtime
+from .store import devices as machines
 
-__all__ = ["AUTO", "LOCAL_DEVICE", "Fleet", "Offer", "Route", "Verb"]
+__all__ = ["AUTO", "LOCAL_DEVICE", "Device", "Fleet", "Offer", "Route", "Verb"]
 
 log = logging.getLogger(__name__)
 
@@ -32,12 +35,33 @@ _CLOUD_FRESH_S = 600.0
 _STALE = 6
 # A refusal may rest on a list this old, s: the devices are not asked for what is not there a thousand times a second.
 _MOMENT_S = 1.0
+_MOST_MACHINES = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """A machine that serves models to us, or one of a worker's; its address is nobody's business.
+
+    `status` is online, offline or unknown; `provider` whose dialect its models speak, "" when it serves none; `models`
+    are names, `loaded` those of them that are in memory; `last_seen`, when its worker was last heard of.
+    """
+
+    id: str
+    name: str
+    platform: str = ""
+    arch: str = ""
+    status: str
+    provider: str = ""
+    models: tuple[str, ...] = ()
+    loaded: tuple[str, ...] = ()
+    last_seen: datetime | None = None
 
 
 class Fleet:
     """What can be reached from here. One a process, for it remembers: `Fleet.of`. Safe for threads."""
 
     def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
         self._settings = runtime.settings
         self._devices = [
             _Source(runtime, "ollama", device_id, cap_s=_DEVICE_CAP_S, fresh_s=_DEVICE_FRESH_S)
@@ -63,6 +87,16 @@ class Fleet:
         sources = [*self._devices, *self._clouds]
         _look(sources)
         return [offer for source in sources for offer in source.offers()]
+
+    def devices(self) -> list[Device]:
+        """Return the machines that serve models, in their order, then those of workers, the one seen last first.
+
+        They are a thousand at most. Raises Unavailable.
+        """
+        _look(self._devices)
+        known = {row["id"]: Device(**row) for row in machines.known(self._runtime.db, n=_MOST_MACHINES)}
+        serving = [source.device(known.pop(source.device_id or "", None)) for source in self._devices]
+        return [*serving, *known.values()]
 
     def route(self, model: str | None, verb: Verb) -> Route:
         """Return where a call for a model goes; None, "" or "auto" is the default model.
@@ -95,7 +129,7 @@ class _Source:
         self.away = True
         self._runtime = runtime
         self._provider = provider
-        self._device_id = device_id
+        self.device_id = device_id
         self._fresh_s = fresh_s
         self._models: list[Model] = []
         self._mutex = threading.Lock()
@@ -109,7 +143,7 @@ class _Source:
             Offer(
                 name=model.name,
                 provider=self._provider,
-                device_id=self._device_id,
+                device_id=self.device_id,
                 loaded=model.loaded and not away,
                 away=away,
                 capabilities=model.capabilities,
@@ -117,6 +151,18 @@ class _Source:
             )
             for model in self._models
         ]
+
+    def device(self, known: Device | None) -> Device:
+        """Return it as a machine: what we see of it over what its worker said, if it has one."""
+        offers = self.offers()
+        name = self.device_id or ""
+        return replace(
+            known or Device(id=name, name=name, status="unknown"),
+            status="offline" if self.away else "online",
+            provider=self._provider,
+            models=tuple(offer.name for offer in offers),
+            loaded=tuple(offer.name for offer in offers if offer.loaded),
+        )
 
     def look(self, *, anew: bool) -> threading.Event | None:
         """Have it asked if its list is old (`anew`: if it is older than a moment); return what is set when it answered.
@@ -140,13 +186,13 @@ class _Source:
         watchdog.daemon = True
         watchdog.start()
         try:
-            self._models = self._runtime.provider(self._provider, device_id=self._device_id).models(wire=wire)
+            self._models = self._runtime.provider(self._provider, device_id=self.device_id).models(wire=wire)
             self.away = False
         except LlmMcpError as error:
             if not self.away:
                 log.warning(
                     "a source of models does not answer",
-                    extra={"action": "source_away", "provider": self._provider, "device_id": self._device_id or ""}
+                    extra={"action": "source_away", "provider": self._provider, "device_id": self.device_id or ""}
                     | {"error": error.code},
                 )
             self.away = True

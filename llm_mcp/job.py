@@ -21,6 +21,7 @@ was.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -83,6 +84,19 @@ class Submission:
     """Jobs that are to be finished before it may start: jobs that are there, or that come before it in its batch."""
     after_error: AfterError = "stop"
     """When one of them ends in error: `stop`, this one ends too (`dependency_failed`); `run`, it runs in any case."""
+    principal: str | None = None
+    """In whose name it is asked for, where a door tells its callers apart; None: nobody's in particular."""
+
+    @property
+    def unique_key(self) -> str | None:
+        """The idempotency key as it is stored: each principal has keys of its own.
+
+        No key that somebody may give begins with a control character, so none is another's.
+        """
+        if self.idempotency_key is None or self.principal is None:
+            return self.idempotency_key
+        both = f"{self.principal}\0{self.idempotency_key}".encode("utf-8", "surrogatepass")
+        return "\x1f" + hashlib.sha256(both).hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

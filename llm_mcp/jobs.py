@@ -7,10 +7,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, get_args
 from uuid import UUID
 
+import orjson
 import uuid_utils.compat
 from psycopg import Connection
 
 from . import (
+    answers,
     needs,
     payloads,  # noqa: F401 - registers the kinds we ship, so that every door knows their payloads
     strictjson,
@@ -20,8 +22,8 @@ from .events import Cursor, Event
 from .job import AfterError, Attempt, Job, Reason, Status, Submission
 from .kinds import KINDS, Kind, check_name
 from .runtime import Runtime
+from .store import events, sweeps, workers
 from .store import jobs as rows
-from .store import sweeps, workers
 from .store.listen import JOB_ENDED, JOB_QUEUED
 from .store.workers import Worker
 from .watch import PATIENCE_S, Wait, Watch, wait_final
@@ -29,6 +31,7 @@ from .watch import PATIENCE_S, Wait, Watch, wait_final
 _INT4 = 2**31
 _MAX_SOURCE_CHARS = 200
 _MAX_KEY_CHARS = 255
+_MAX_PRINCIPAL_CHARS = 128
 _FARTHEST = timedelta(days=365 * 100)
 _FARTHEST_S = _FARTHEST.total_seconds()
 _BYTES_PER_CHAR = 4  # at most, in UTF-8
@@ -74,9 +77,26 @@ class Jobs:
                 raise
         return self._write(new, conn)
 
-    def get(self, job_id: UUID) -> Job:
-        """Return one job whole. Raises NotFound."""
-        return rows.get(self.runtime.db, job_id)
+    def get(self, job_id: UUID, *, principal: str | None = None) -> Job:
+        """Return one job whole. Raises NotFound; also for one that is not this principal's (None: whoever's)."""
+        return rows.get(self.runtime.db, job_id, principal=principal)
+
+    def check_owner(self, job_id: UUID, principal: str | None) -> None:
+        """Raise NotFound unless the job is there and this principal's (None: whoever's)."""
+        if principal is not None:
+            rows.status(self.runtime.db, job_id, principal=principal)
+
+    def said(self, job: Job) -> str:
+        """Return what a job has said so far: its answer's text, else that of its newest attempt.
+
+        "" for one that waits, and for one whose answer is no text.
+        """
+        if job.status is Status.DONE:
+            return (answers.finished(orjson.loads(job.result)).text or "") if job.result else ""
+        if job.status is Status.QUEUED:
+            return ""  # what an attempt before said is void
+        deltas = events.said(self.runtime.db, job.id)
+        return "".join(text for delta in deltas if isinstance(text := delta.get("text"), str))
 
     def attempts(self, job_id: UUID) -> list[Attempt]:
         """Return the tries of a job, first to last."""
@@ -90,9 +110,12 @@ class Jobs:
         status: Status | None = None,
         kind: str | None = None,
         source: str | None = None,
+        principal: str | None = None,
     ) -> list[Job]:
         """Return up to `limit` jobs, newest first, older than the job `before`; without payload and result."""
-        return rows.page(self.runtime.db, n=limit, before=before, status=status, kind=kind, source=source)
+        return rows.page(
+            self.runtime.db, n=limit, before=before, status=status, kind=kind, source=source, principal=principal
+        )
 
     def cancel(self, job_id: UUID) -> Job:
         """End a job that is not finished and return it.
@@ -225,6 +248,8 @@ class Jobs:
             _check_span("unique_s", submission.unique_s)
             if submission.idempotency_key is None:
                 raise InvalidInput("needs an idempotency_key that is to be unique", field="unique_s")
+        if submission.principal is not None:
+            check_principal(submission.principal)
         if submission.result_ttl_s is not None:
             _check_span("result_ttl_s", submission.result_ttl_s)
         if submission.deadline_at is not None:
@@ -266,6 +291,12 @@ class Jobs:
         if conn is None:
             self.runtime.notifier.notify(JOB_QUEUED)
         return job_ids
+
+
+def check_principal(name: str, *, field: str = "principal") -> None:
+    """Refuse what is no principal's name. Raises InvalidInput naming `field`."""
+    if not (name.strip() and len(name) <= _MAX_PRINCIPAL_CHARS and name.isascii() and name.isprintable()):
+        raise InvalidInput(f"must be 1 to {_MAX_PRINCIPAL_CHARS} printable ASCII characters", field=field)
 
 
 def _check_pruned(days: int, status: Status | None) -> None:

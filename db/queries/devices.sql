@@ -7,6 +7,11 @@ ON CONFLICT (id) DO UPDATE
        tags = llm.merged_tags(d.tags, excluded.tags), status = 'online', last_seen = clock_timestamp(),
        updated_at = clock_timestamp();
 
+-- name: devices
+-- The machines we know, the one seen last first.
+SELECT id, name, platform, arch, status, last_seen FROM llm.devices
+ ORDER BY last_seen DESC NULLS LAST, id LIMIT %(n)s;
+
 -- name: device_offline
 -- Somebody found a machine away. The tags say why, and when.
 UPDATE llm.devices

@@ -54,6 +54,12 @@ SELECT w.n, job.status, job.attempts, e.seq, e.type, e.data, coalesce(e.more, fa
  WHERE job.id IS NULL OR job.status <> w.told OR job.attempts <> w.attempt OR e.seq IS NOT NULL
  ORDER BY w.n, e.seq;
 
+-- name: said
+-- What a job's newest attempt has said so far: the data of its deltas in order, as the JSON text of an array.
+SELECT (SELECT '[' || string_agg(e.data, ',' ORDER BY e.seq) || ']' FROM llm.job_events e
+         WHERE e.job_id = j.id AND e.attempt = j.attempts AND e.begun_at = j.begun_at AND e.type = 'delta') AS deltas
+  FROM llm.jobs j WHERE j.id = %(job_id)s;
+
 -- name: add_event_days
 -- Make the next days' partitions.
 SELECT llm.add_event_days(%(ahead)s) AS made;

@@ -254,18 +254,20 @@ WITH old AS MATERIALIZED (
 DELETE FROM llm.jobs WHERE id = ANY (ARRAY(SELECT id FROM old)) RETURNING id;
 
 -- name: status
--- Where a job stands, and nothing else of it.
-SELECT status FROM llm.jobs WHERE id = %(job_id)s;
+-- Where a job stands, and nothing else of it; no row for one that is not this principal's (NULL: whoever's).
+SELECT status FROM llm.jobs
+ WHERE id = %(job_id)s AND (%(principal)s::text IS NULL OR principal = %(principal)s::text);
 
 -- name: job
--- One job whole, and whether any live worker takes its kind.
+-- One job whole, and whether any live worker takes its kind; of a principal as in `status`.
 SELECT j.id, j.kind, j.queue, j.payload, j.status, j.reason, j.attempts, j.max_attempts, j.priority, j.source,
        j.queued_at, j.updated_at, j.run_at, j.lease_until, j.deadline_at, j.finished_at,
        CASE WHEN j.status = 'running' THEN j.worker_id END AS worker_id,
        CASE WHEN j.result_until IS NULL OR j.result_until > statement_timestamp() THEN j.result END AS result, j.error,
        j.status <> 'queued' OR EXISTS (
            SELECT FROM llm.live_workers w WHERE w.kinds = '{}' OR j.kind = ANY(w.kinds)) AS served
-  FROM llm.jobs j WHERE j.id = %(job_id)s;
+  FROM llm.jobs j
+ WHERE j.id = %(job_id)s AND (%(principal)s::text IS NULL OR j.principal = %(principal)s::text);
 
 -- name: attempts
 -- The tries of a job, first to last; the one in progress is the job's own row.
@@ -285,6 +287,7 @@ SELECT id, kind, queue, status, reason, attempts, max_attempts, priority, source
    AND (%(status)s::text IS NULL OR status = %(status)s::text)
    AND (%(kind)s::text IS NULL OR kind = %(kind)s::text)
    AND (%(source)s::text IS NULL OR source = %(source)s::text)
+   AND (%(principal)s::text IS NULL OR principal = %(principal)s::text)
  ORDER BY id DESC LIMIT %(n)s;
 
 -- name: unserved

@@ -12,3 +12,10 @@ INSERT INTO llm.benchmarks (device_id, model_id, task_type, tokens_in, tokens_ou
 SELECT id, %(model_id)s, %(task_type)s, %(tokens_in)s, %(tokens_out)s, %(latency_ms)s, %(tps)s, %(meta)s
   FROM llm.devices WHERE id = %(device_id)s
 RETURNING id;
+
+-- name: benchmarks
+-- Measurements, newest first, of one model or of one machine (NULL: of any).
+SELECT device_id, model_id, task_type, tokens_in, tokens_out, latency_ms, tps, meta, created_at FROM llm.benchmarks
+ WHERE (%(model_id)s::text IS NULL OR model_id = %(model_id)s::text)
+   AND (%(device_id)s::text IS NULL OR device_id = %(device_id)s::text)
+ ORDER BY id DESC LIMIT %(n)s;

@@ -14,6 +14,8 @@ from llm_mcp.store.reports import Measured
 
 from . import words
 
+MOST = 200
+"""Measurements that are told at once."""
 _INT4_MAX = 2**31 - 1
 
 
@@ -40,3 +42,15 @@ def benchmark(runtime: Runtime, measured: Measured, *, meta: Any) -> None:
         raise InvalidInput("must be a number from 0", field="benchmark.tps")
     text, _ = words.lossy(meta, "benchmark.meta_json", limit_bytes=words.MAX_FIGURES_BYTES)
     rows.benchmark(runtime.db, replace(measured, task_type=measured.task_type or "generate", meta=text))
+
+
+def benchmarks(runtime: Runtime, *, limit: int, model_id: str = "", device_id: str = "") -> list[Measured]:
+    """Return up to `limit` measurements, newest first; "": of any model, of any machine.
+
+    Raises InvalidInput naming the field.
+    """
+    if not 1 <= limit <= MOST:
+        raise InvalidInput(f"must be 1 to {MOST}", field="limit")
+    for name, text in (("model_id", model_id), ("device_id", device_id)):
+        words.check_text(name, text)
+    return rows.benchmarks(runtime.db, n=limit, model_id=model_id or None, device_id=device_id or None)

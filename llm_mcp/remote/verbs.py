@@ -95,6 +95,10 @@ class Remote:
         """Write down how fast a model was on a machine. Raises NotFound for a machine that never registered."""
         reports.benchmark(self._runtime, measured, meta=meta)
 
+    def benchmarks(self, *, limit: int = 20, model_id: str = "", device_id: str = "") -> list[Measured]:
+        """Return up to `limit` measurements (200 at most), newest first; "": of any model, of any machine."""
+        return reports.benchmarks(self._runtime, limit=limit, model_id=model_id, device_id=device_id)
+
     def offline(self, device_id: str, *, reason: str) -> None:
         """Write down that a machine is away. One we do not know is no mistake."""
         if not device_id.strip():

@@ -81,18 +81,22 @@ class SubmitJobResponse(_message.Message):
     def __init__(self, job_id: _Optional[str] = ..., kind: _Optional[str] = ...) -> None: ...
 
 class GetJobRequest(_message.Message):
-    __slots__ = ("job_id", "wait_s")
+    __slots__ = ("job_id", "wait_s", "text")
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     WAIT_S_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
     job_id: str
     wait_s: float
-    def __init__(self, job_id: _Optional[str] = ..., wait_s: _Optional[float] = ...) -> None: ...
+    text: bool
+    def __init__(self, job_id: _Optional[str] = ..., wait_s: _Optional[float] = ..., text: bool = ...) -> None: ...
 
 class GetJobResponse(_message.Message):
-    __slots__ = ("job",)
+    __slots__ = ("job", "text")
     JOB_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
     job: Job
-    def __init__(self, job: _Optional[_Union[Job, _Mapping]] = ...) -> None: ...
+    text: str
+    def __init__(self, job: _Optional[_Union[Job, _Mapping]] = ..., text: _Optional[str] = ...) -> None: ...
 
 class StreamJobRequest(_message.Message):
     __slots__ = ("job_id", "after", "events")
@@ -181,6 +185,54 @@ class Model(_message.Message):
     embeds: bool
     capabilities: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, name: _Optional[str] = ..., provider: _Optional[str] = ..., device_id: _Optional[str] = ..., loaded: bool = ..., away: bool = ..., embeds: bool = ..., capabilities: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class ListDevicesRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListDevicesResponse(_message.Message):
+    __slots__ = ("devices",)
+    DEVICES_FIELD_NUMBER: _ClassVar[int]
+    devices: _containers.RepeatedCompositeFieldContainer[Device]
+    def __init__(self, devices: _Optional[_Iterable[_Union[Device, _Mapping]]] = ...) -> None: ...
+
+class Device(_message.Message):
+    __slots__ = ("id", "name", "platform", "arch", "status", "provider", "models", "loaded", "last_seen")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    PLATFORM_FIELD_NUMBER: _ClassVar[int]
+    ARCH_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    MODELS_FIELD_NUMBER: _ClassVar[int]
+    LOADED_FIELD_NUMBER: _ClassVar[int]
+    LAST_SEEN_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    name: str
+    platform: str
+    arch: str
+    status: str
+    provider: str
+    models: _containers.RepeatedScalarFieldContainer[str]
+    loaded: _containers.RepeatedScalarFieldContainer[str]
+    last_seen: str
+    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., platform: _Optional[str] = ..., arch: _Optional[str] = ..., status: _Optional[str] = ..., provider: _Optional[str] = ..., models: _Optional[_Iterable[str]] = ..., loaded: _Optional[_Iterable[str]] = ..., last_seen: _Optional[str] = ...) -> None: ...
+
+class ListBenchmarksRequest(_message.Message):
+    __slots__ = ("model_id", "device_id", "limit")
+    MODEL_ID_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_ID_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    model_id: str
+    device_id: str
+    limit: int
+    def __init__(self, model_id: _Optional[str] = ..., device_id: _Optional[str] = ..., limit: _Optional[int] = ...) -> None: ...
+
+class ListBenchmarksResponse(_message.Message):
+    __slots__ = ("benchmarks",)
+    BENCHMARKS_FIELD_NUMBER: _ClassVar[int]
+    benchmarks: _containers.RepeatedCompositeFieldContainer[Benchmark]
+    def __init__(self, benchmarks: _Optional[_Iterable[_Union[Benchmark, _Mapping]]] = ...) -> None: ...
 
 class WorkerInfo(_message.Message):
     __slots__ = ("id", "name", "platform", "arch", "host", "tags_json")
@@ -331,7 +383,7 @@ class ReportMetricsResponse(_message.Message):
     def __init__(self, ok: bool = ...) -> None: ...
 
 class Benchmark(_message.Message):
-    __slots__ = ("device_id", "model_id", "task_type", "tokens_in", "tokens_out", "latency_ms", "tps", "meta_json")
+    __slots__ = ("device_id", "model_id", "task_type", "tokens_in", "tokens_out", "latency_ms", "tps", "meta_json", "created_at")
     DEVICE_ID_FIELD_NUMBER: _ClassVar[int]
     MODEL_ID_FIELD_NUMBER: _ClassVar[int]
     TASK_TYPE_FIELD_NUMBER: _ClassVar[int]
@@ -340,6 +392,7 @@ class Benchmark(_message.Message):
     LATENCY_MS_FIELD_NUMBER: _ClassVar[int]
     TPS_FIELD_NUMBER: _ClassVar[int]
     META_JSON_FIELD_NUMBER: _ClassVar[int]
+    CREATED_AT_FIELD_NUMBER: _ClassVar[int]
     device_id: str
     model_id: str
     task_type: str
@@ -348,7 +401,8 @@ class Benchmark(_message.Message):
     latency_ms: int
     tps: float
     meta_json: str
-    def __init__(self, device_id: _Optional[str] = ..., model_id: _Optional[str] = ..., task_type: _Optional[str] = ..., tokens_in: _Optional[int] = ..., tokens_out: _Optional[int] = ..., latency_ms: _Optional[int] = ..., tps: _Optional[float] = ..., meta_json: _Optional[str] = ...) -> None: ...
+    created_at: str
+    def __init__(self, device_id: _Optional[str] = ..., model_id: _Optional[str] = ..., task_type: _Optional[str] = ..., tokens_in: _Optional[int] = ..., tokens_out: _Optional[int] = ..., latency_ms: _Optional[int] = ..., tps: _Optional[float] = ..., meta_json: _Optional[str] = ..., created_at: _Optional[str] = ...) -> None: ...
 
 class ReportBenchmarkRequest(_message.Message):
     __slots__ = ("benchmark",)

@@ -65,6 +65,16 @@ class CoreStub(object):
                 request_serializer=llm__mcp_dot_rpc_dot_llm__pb2.ListModelsRequest.SerializeToString,
                 response_deserializer=llm__mcp_dot_rpc_dot_llm__pb2.ListModelsResponse.FromString,
                 _registered_method=True)
+        self.ListDevices = channel.unary_unary(
+                '/llmmcp.v1.Core/ListDevices',
+                request_serializer=llm__mcp_dot_rpc_dot_llm__pb2.ListDevicesRequest.SerializeToString,
+                response_deserializer=llm__mcp_dot_rpc_dot_llm__pb2.ListDevicesResponse.FromString,
+                _registered_method=True)
+        self.ListBenchmarks = channel.unary_unary(
+                '/llmmcp.v1.Core/ListBenchmarks',
+                request_serializer=llm__mcp_dot_rpc_dot_llm__pb2.ListBenchmarksRequest.SerializeToString,
+                response_deserializer=llm__mcp_dot_rpc_dot_llm__pb2.ListBenchmarksResponse.FromString,
+                _registered_method=True)
         self.RegisterWorker = channel.unary_unary(
                 '/llmmcp.v1.Core/RegisterWorker',
                 request_serializer=llm__mcp_dot_rpc_dot_llm__pb2.RegisterWorkerRequest.SerializeToString,
@@ -150,6 +160,20 @@ class CoreServicer(object):
 
     def ListModels(self, request, context):
         """The models that can be named now.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListDevices(self, request, context):
+        """The machines that serve models, then those of workers, the one seen last first; a thousand at most.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListBenchmarks(self, request, context):
+        """What workers measured of models, newest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -242,6 +266,16 @@ def add_CoreServicer_to_server(servicer, server):
                     servicer.ListModels,
                     request_deserializer=llm__mcp_dot_rpc_dot_llm__pb2.ListModelsRequest.FromString,
                     response_serializer=llm__mcp_dot_rpc_dot_llm__pb2.ListModelsResponse.SerializeToString,
+            ),
+            'ListDevices': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDevices,
+                    request_deserializer=llm__mcp_dot_rpc_dot_llm__pb2.ListDevicesRequest.FromString,
+                    response_serializer=llm__mcp_dot_rpc_dot_llm__pb2.ListDevicesResponse.SerializeToString,
+            ),
+            'ListBenchmarks': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListBenchmarks,
+                    request_deserializer=llm__mcp_dot_rpc_dot_llm__pb2.ListBenchmarksRequest.FromString,
+                    response_serializer=llm__mcp_dot_rpc_dot_llm__pb2.ListBenchmarksResponse.SerializeToString,
             ),
             'RegisterWorker': grpc.unary_unary_rpc_method_handler(
                     servicer.RegisterWorker,
@@ -447,6 +481,60 @@ class Core(object):
             '/llmmcp.v1.Core/ListModels',
             llm__mcp_dot_rpc_dot_llm__pb2.ListModelsRequest.SerializeToString,
             llm__mcp_dot_rpc_dot_llm__pb2.ListModelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDevices(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/llmmcp.v1.Core/ListDevices',
+            llm__mcp_dot_rpc_dot_llm__pb2.ListDevicesRequest.SerializeToString,
+            llm__mcp_dot_rpc_dot_llm__pb2.ListDevicesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListBenchmarks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/llmmcp.v1.Core/ListBenchmarks',
+            llm__mcp_dot_rpc_dot_llm__pb2.ListBenchmarksRequest.SerializeToString,
+            llm__mcp_dot_rpc_dot_llm__pb2.ListBenchmarksResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .pool import Database
+from .pool import Database, Row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +32,11 @@ def registered(db: Database, device: Described) -> None:
             "tags": device.tags,
         },
     )
+
+
+def known(db: Database, *, n: int) -> list[Row]:
+    """Return up to `n` machines, the one seen last first: id, name, platform, arch, status, last_seen."""
+    return db.run("devices", {"n": n})
 
 
 def offline(db: Database, device_id: str, *, reason: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import UUID
 
 import orjson
@@ -124,6 +125,13 @@ def follow_many(db: Database, asks: Sequence[Ask]) -> dict[int, Glance | None]:
             glance = found[n - 1] = Glance(Status(status), attempts, [], more)
         if data is not None:
             glance.items.append((seq, kind, data))
+    return found
+
+
+def said(db: Database, job_id: UUID) -> list[dict[str, Any]]:
+    """Return the data of all deltas of a job's newest attempt, in order; none for a job that is not there."""
+    rows = db.run("said", {"job_id": job_id})
+    found: list[dict[str, Any]] = orjson.loads(rows[0]["deltas"] or "[]") if rows else []
     return found
 
 

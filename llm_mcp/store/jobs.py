@@ -92,11 +92,12 @@ def submit(db: Database, new: Sequence[New], *, conn: Connection | None = None) 
             "deadline_at": one.submission.deadline_at,
             "delay_s": one.submission.delay_s,
             "queue": one.queue,
-            "key": one.submission.idempotency_key,
+            "key": one.submission.unique_key,
             "key_s": one.submission.unique_s,
             "result_ttl_s": one.result_ttl_s if one.submission.result_ttl_s is None else one.submission.result_ttl_s,
             "after": one.submission.after or None,
             "after_error": one.submission.after_error,
+            "principal": one.submission.principal,
         }
         for one in new
     ]
@@ -273,23 +274,23 @@ def requeue(db: Database, job_ids: Sequence[UUID]) -> list[UUID]:
     return [row["id"] for row in db.run("requeue", {"job_ids": list(job_ids)})]
 
 
-def status(db: Database, job_id: UUID) -> Status:
+def status(db: Database, job_id: UUID, *, principal: str | None = None) -> Status:
     """Return where a job stands.
 
-    Raises NotFound.
+    Raises NotFound; also for one that is not this principal's (None: whoever's).
     """
-    rows = db.run("status", {"job_id": job_id})
+    rows = db.run("status", {"job_id": job_id, "principal": principal})
     if not rows:
         raise NotFound(f"no job {job_id}")
     return Status(rows[0]["status"])
 
 
-def get(db: Database, job_id: UUID) -> Job:
+def get(db: Database, job_id: UUID, *, principal: str | None = None) -> Job:
     """Return one job whole.
 
-    Raises NotFound.
+    Raises NotFound; also for one that is not this principal's (None: whoever's).
     """
-    rows = db.run("job", {"job_id": job_id})
+    rows = db.run("job", {"job_id": job_id, "principal": principal})
     if not rows:
         raise NotFound(f"no job {job_id}")
     return _job(rows[0])
@@ -308,10 +309,18 @@ def page(
     status: Status | None = None,
     kind: str | None = None,
     source: str | None = None,
+    principal: str | None = None,
 ) -> list[Job]:
     """Return up to `n` jobs, newest first, older than `before`, without payload and result."""
-    params = {"n": n, "before": before, "status": status and status.value, "kind": kind, "source": source}
-    # Planned for its values: only then is an index of one status of use.
+    params = {
+        "n": n,
+        "before": before,
+        "status": status and status.value,
+        "kind": kind,
+        "source": source,
+        "principal": principal,
+    }
+    # Planned for its values: only then is an index of one status, or of principals, of use.
     return [_job(row) for row in db.run("jobs", params, prepare=False)]
 
 

@@ -94,6 +94,16 @@ def test_who_asks_after_an_earlier_job_is_answered(full: Jobs, sql: Connection) 
     assert count(sql) == CAP
 
 
+def test_a_key_is_asked_after_by_whom_it_belongs_to(full: Jobs, sql: Connection) -> None:
+    row = "INSERT INTO llm.jobs (id, kind, principal, idempotency_key) VALUES (llm.new_id(), 'echo', 'ann', %s)"
+    again = Submission(kind="echo", idempotency_key="first", principal="ann")
+    with pytest.raises(QueueFull):
+        full.submit(again)
+    sql.execute(row, (again.unique_key,))
+    assert full.submit(again) == full.submit(again)
+    assert count(sql) == CAP + 1
+
+
 def test_a_key_whose_time_is_over_names_nothing(full: Jobs, sql: Connection) -> None:
     sql.execute("UPDATE llm.jobs SET key_until = now() - interval '1 s' WHERE idempotency_key = 'first'")
     with pytest.raises(QueueFull):

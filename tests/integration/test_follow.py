@@ -202,10 +202,10 @@ def test_a_job_that_moves_on_between_the_two_looks_is_told_in_order(runtime: Run
     class Racing(Jobs):
         """Something happens just before the job itself is read."""
 
-        def get(self, job_id: UUID) -> Job:
+        def get(self, job_id: UUID, *, principal: str | None = None) -> Job:
             if happens:
                 happens.pop(0)()
-            return super().get(job_id)
+            return super().get(job_id, principal=principal)
 
     def more() -> None:
         nonlocal held

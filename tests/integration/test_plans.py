@@ -85,6 +85,8 @@ VALUES: dict[str, dict[str, Any]] = {
         "tps": 1.0,
         "meta": "{}",
     },
+    "benchmarks": {"model_id": "m", "device_id": "w", "n": 20},
+    "devices": {"n": 1000},
     "device_registered": {"id": "w", "name": "", "platform": "", "arch": "", "host": "", "tags": "{}"},
     "device_offline": {"id": "w", "reason": "r"},
     "heartbeat": {"job_ids": [_ID], "tokens": [1], "lease_s": 30.0},
@@ -136,10 +138,10 @@ VALUES: dict[str, dict[str, Any]] = {
     "reap": {"n": 100, "max_crashes": 3, "longest_lease_s": 3600.0, "gone": ["w9"]},
     "expire": {"n": 100},
     "prune": {"days": 7, "n": 1000},
-    "status": {"job_id": _ID},
-    "job": {"job_id": _ID},
+    "status": {"job_id": _ID, "principal": "p"},
+    "job": {"job_id": _ID, "principal": "p"},
     "attempts": {"job_id": _ID},
-    "jobs": {"before": _ID, "status": "running", "kind": "echo", "source": "s", "n": 50},
+    "jobs": {"before": _ID, "status": "running", "kind": "echo", "source": "s", "principal": "p", "n": 50},
     "unserved": {},
     "append": {"job_id": _ID, "token": 1, "seqs": [1], "types": ["delta"], "data": ["{}"]},
     "append_many": {
@@ -150,6 +152,7 @@ VALUES: dict[str, dict[str, Any]] = {
         "types": ["delta"],
         "data": ["{}"],
     },
+    "said": {"job_id": _ID},
     "follow_many": {"asked": json.dumps([_ASKED]), "bytes": 2**18},
     "line": {"kinds": ["echo"], "walk": 10_000, "n": 2000},
     "speeds": {"kinds": ["echo"], "lately_s": 600.0, "n": 500, "enough": 3},
@@ -229,6 +232,7 @@ VALUES: dict[str, dict[str, Any]] = {
 }
 # Small tables, and those a full count of which is the question.
 MAY_BE_READ_WHOLE = {
+    "devices",  # as many as there are machines
     "files",  # a few thousand at most, and only to know their size together
     "workers",
     "limits",
@@ -278,6 +282,13 @@ def full(postgres: EmbeddedPostgres, template: str) -> Iterator[Connection]:
         conn.execute("INSERT INTO llm.devices (id) SELECT 'w' || n FROM generate_series(1, 2000) n UNION SELECT 'w'")
         conn.execute("INSERT INTO llm.device_metrics (device_id) SELECT id FROM llm.devices, generate_series(1, 10)")
         conn.execute(
+            "INSERT INTO llm.benchmarks (device_id, model_id)"
+            " SELECT id, 'm' || n FROM llm.devices, generate_series(1, 10) n"
+        )
+        conn.execute(
+            "UPDATE llm.jobs SET principal = 'p' WHERE id IN (SELECT id FROM llm.jobs WHERE status = 'done' LIMIT 100)"
+        )
+        conn.execute(
             "INSERT INTO llm.schedules (name, kind, cron, next_at)"
             " SELECT 's' || n, 'echo', '0 7 * * *', now() + (n - 5) * interval '1 min' FROM generate_series(1, 5000) n"
         )
@@ -306,7 +317,7 @@ def full(postgres: EmbeddedPostgres, template: str) -> Iterator[Connection]:
         )
         conn.execute(
             "VACUUM ANALYZE llm.jobs, llm.job_attempts, llm.job_events, llm.schedules, llm.job_needs, llm.blocked_jobs,"
-            " llm.files, llm.file_pieces, llm.batches, llm.batch_lines"
+            " llm.files, llm.file_pieces, llm.batches, llm.batch_lines, llm.benchmarks"
         )
         yield conn
 
@@ -370,7 +381,7 @@ def test_every_statement_can_be_prepared_as_it_is_sent(conn: Connection, name: s
     "name",
     sorted(
         set(VALUES)
-        - {"follow_many", "stream_size", "jobs", "unserved", "submit", "schedules", "queues", "spoken_attempts"}
+        - {"follow_many", "said", "stream_size", "jobs", "unserved", "submit", "schedules", "queues", "spoken_attempts"}
     ),
 )
 def test_no_statement_reads_a_table_from_end_to_end(conn: Connection, name: str) -> None:
@@ -529,6 +540,33 @@ def test_a_stream_is_measured_in_one_partition(conn: Connection) -> None:
     assert visited[0]["Node Type"] != "Seq Scan"
 
 
+def test_what_was_said_is_read_from_one_partition(conn: Connection) -> None:
+    row = conn.execute("SELECT id FROM llm.jobs WHERE status = 'running' LIMIT 1").fetchone()
+    assert row is not None
+    found = plan(conn, "said", {"job_id": row["id"]})
+    visited = [
+        node for node in found if node.get("Relation Name", "").startswith("job_events") and node["Actual Loops"]
+    ]
+    assert [node["Actual Rows"] for node in visited] == [50]
+    assert visited[0]["Node Type"] != "Seq Scan"
+
+
+@pytest.mark.parametrize(
+    ("asked", "index"),
+    [
+        ({}, "benchmarks_pkey"),
+        ({"model_id": "m3"}, None),
+        ({"device_id": "w3"}, "benchmarks_on"),
+        ({"device_id": "w3", "model_id": "m3"}, "benchmarks_on"),
+        ({"model_id": "none such"}, "benchmarks_of"),
+    ],
+)
+def test_measurements_are_found_by_an_index(conn: Connection, asked: dict[str, Any], index: str | None) -> None:
+    found = plan(conn, "benchmarks", {"model_id": None, "device_id": None, "n": 20, **asked}, generic=False)
+    assert read_whole(found) == set()
+    assert index is None or indexes(found) == {index}
+
+
 @pytest.mark.parametrize(
     ("asked", "index"),
     [
@@ -539,10 +577,13 @@ def test_a_stream_is_measured_in_one_partition(conn: Connection) -> None:
         ({"status": "done"}, "jobs_pkey"),
         ({"status": "queued"}, "jobs_pkey"),
         ({"kind": "echo"}, "jobs_pkey"),
+        ({"principal": "p"}, "jobs_of_principal"),
+        ({"principal": "p", "before": uuid4(), "status": "done", "kind": "echo"}, "jobs_of_principal"),
+        ({"principal": "nobody"}, "jobs_of_principal"),
     ],
 )
 def test_a_page_of_jobs_is_found_by_an_index(conn: Connection, asked: dict[str, Any], index: str) -> None:
-    values = {"before": None, "status": None, "kind": None, "source": None, "n": 50, **asked}
+    values = {"before": None, "status": None, "kind": None, "source": None, "principal": None, "n": 50, **asked}
     found = plan(conn, "jobs", values, generic=False)
     assert read_whole(found) == set()
     assert indexes(found) == {index}

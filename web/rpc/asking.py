@@ -1,9 +1,10 @@
-"""The methods for those who ask: submit, read, watch, cancel and list jobs, and which models there are."""
+"""The methods for those who ask: submit, read, watch, cancel and list jobs, and what there is to answer them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from uuid import UUID
 
 import grpc
 
@@ -12,16 +13,19 @@ from llm_mcp.events import Cursor, Event
 from llm_mcp.fleet import Fleet, Verb
 from llm_mcp.job import Job, Status, Submission
 from llm_mcp.jobs import Jobs
+from llm_mcp.remote import Remote
 from llm_mcp.rpc import llm_pb2 as pb
 
 from .. import ids
 from ..body import instant
 from ..streams import Streams
-from .messages import job_id, job_message, own_event, status_event, value
+from .messages import benchmark_message, device_message, job_id, job_message, own_event, status_event, value
+from .principals import principal
 from .refusals import answering, streaming
 
 _MAX_WAIT_S = 60.0
 _PAGE, _MAX_PAGE = 50, 200
+_BENCHMARKS = 20
 # What a submission by a model's name may say it is for.
 _VERBS: tuple[Verb, ...] = ("chat", "generate", "embed")
 
@@ -35,7 +39,7 @@ class Asking:
         self._limit_bytes = jobs.runtime.settings.max_body_bytes
 
     @answering
-    def SubmitJob(self, request: pb.SubmitJobRequest, _context: grpc.ServicerContext) -> pb.SubmitJobResponse:
+    def SubmitJob(self, request: pb.SubmitJobRequest, context: grpc.ServicerContext) -> pb.SubmitJobResponse:
         """Write a job and return its id."""
         submission = Submission(
             kind=request.kind,
@@ -46,6 +50,7 @@ class Asking:
             deadline_at=instant(request.deadline_at, "deadline_at"),
             delay_s=request.delay_s,
             idempotency_key=request.idempotency_key or None,
+            principal=principal(context),
         )
         if request.model:
             submission = self._routed(submission, request.model)
@@ -55,9 +60,15 @@ class Asking:
     @answering
     def GetJob(self, request: pb.GetJobRequest, context: grpc.ServicerContext) -> pb.GetJobResponse:
         """Return a job: at once, or as soon as it is finished."""
-        wanted, wait_s = job_id(request.job_id), _seconds("wait_s", request.wait_s)
-        if not wait_s:
-            return pb.GetJobResponse(job=job_message(self._jobs.get(wanted)))
+        wanted, wait_s, owner = job_id(request.job_id), _seconds("wait_s", request.wait_s), principal(context)
+        if wait_s:
+            self._jobs.check_owner(wanted, owner)
+            self._wait(wanted, wait_s, context)
+        job = self._jobs.get(wanted, principal=owner)
+        return pb.GetJobResponse(job=job_message(job), text=self._jobs.said(job) if request.text else "")
+
+    def _wait(self, wanted: UUID, wait_s: float, context: grpc.ServicerContext) -> None:
+        """Wait until a job is finished, the time is over, or nobody waits any more."""
         place = self._streams.enter()
         try:
             waiter = self._jobs.waiter(wanted)
@@ -66,13 +77,13 @@ class Asking:
             waiter.final(timeout_s=min(wait_s, context.time_remaining() or wait_s))
         finally:
             place()
-        return pb.GetJobResponse(job=job_message(self._jobs.get(wanted)))
 
     @streaming
     def StreamJob(self, request: pb.StreamJobRequest, context: grpc.ServicerContext) -> Iterator[pb.JobEvent]:
         """Tell a job's life until it is finished, its watcher left, or this process is about to stop."""
         wanted = job_id(request.job_id)
         after = Cursor.parse(request.after, field="after") if request.after else None
+        self._jobs.check_owner(wanted, principal(context))
         place = self._streams.enter()
         try:
             watch = self._jobs.watch(wanted, after, line=request.events)
@@ -95,12 +106,14 @@ class Asking:
             place()
 
     @answering
-    def CancelJob(self, request: pb.CancelJobRequest, _context: grpc.ServicerContext) -> pb.CancelJobResponse:
+    def CancelJob(self, request: pb.CancelJobRequest, context: grpc.ServicerContext) -> pb.CancelJobResponse:
         """End a job that is not finished."""
-        return pb.CancelJobResponse(job=job_message(self._jobs.cancel(job_id(request.job_id))))
+        wanted = job_id(request.job_id)
+        self._jobs.check_owner(wanted, principal(context))
+        return pb.CancelJobResponse(job=job_message(self._jobs.cancel(wanted)))
 
     @answering
-    def ListJobs(self, request: pb.ListJobsRequest, _context: grpc.ServicerContext) -> pb.ListJobsResponse:
+    def ListJobs(self, request: pb.ListJobsRequest, context: grpc.ServicerContext) -> pb.ListJobsResponse:
         """List jobs, newest first."""
         limit = request.limit or _PAGE
         if not 1 <= limit <= _MAX_PAGE:
@@ -119,6 +132,7 @@ class Asking:
             status=Status(request.status) if request.status else None,
             kind=request.kind or None,
             source=request.source or None,
+            principal=principal(context),
         )
         more = len(jobs) > limit
         return pb.ListJobsResponse(
@@ -142,6 +156,22 @@ class Asking:
                 for offer in Fleet.of(self._jobs.runtime).models()
             ]
         )
+
+    @answering
+    def ListDevices(self, _request: pb.ListDevicesRequest, _context: grpc.ServicerContext) -> pb.ListDevicesResponse:
+        """List the machines that serve models, and those of workers."""
+        devices = Fleet.of(self._jobs.runtime).devices()
+        return pb.ListDevicesResponse(devices=[device_message(device) for device in devices])
+
+    @answering
+    def ListBenchmarks(
+        self, request: pb.ListBenchmarksRequest, _context: grpc.ServicerContext
+    ) -> pb.ListBenchmarksResponse:
+        """List what workers measured, newest first."""
+        found = Remote.of(self._jobs.runtime).benchmarks(
+            limit=request.limit or _BENCHMARKS, model_id=request.model_id, device_id=request.device_id
+        )
+        return pb.ListBenchmarksResponse(benchmarks=[benchmark_message(measured) for measured in found])
 
     def _routed(self, submission: Submission, model: str) -> Submission:
         """Return a submission by a model's name as one of the kind that answers it."""

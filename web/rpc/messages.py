@@ -1,4 +1,4 @@
-"""How things look on gRPC's wire: jobs and events as messages, and JSON texts in their fields."""
+"""How things look on gRPC's wire: jobs, events, machines as messages, and JSON texts in their fields."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from google.protobuf.json_format import MessageToDict
 from llm_mcp import strictjson
 from llm_mcp.errors import InvalidInput, NotFound
 from llm_mcp.events import Event
+from llm_mcp.fleet import Device
 from llm_mcp.job import Job, Status
+from llm_mcp.remote import Measured
 from llm_mcp.rpc import llm_pb2 as pb
 
 from .. import ids
@@ -69,6 +71,36 @@ def own_event(job_id: UUID, event: Event) -> pb.JobEvent:
         ts=instant(datetime.now(UTC)),
         data_json=orjson.dumps(event.data).decode(),
         id=str(event.cursor) if event.seq else "",
+    )
+
+
+def device_message(device: Device) -> pb.Device:
+    """Return a machine as a message."""
+    return pb.Device(
+        id=device.id,
+        name=device.name,
+        platform=device.platform,
+        arch=device.arch,
+        status=device.status,
+        provider=device.provider,
+        models=device.models,
+        loaded=device.loaded,
+        last_seen=instant(device.last_seen),
+    )
+
+
+def benchmark_message(measured: Measured) -> pb.Benchmark:
+    """Return a measurement as a message."""
+    return pb.Benchmark(
+        device_id=measured.device_id,
+        model_id=measured.model_id,
+        task_type=measured.task_type,
+        tokens_in=measured.tokens_in,
+        tokens_out=measured.tokens_out,
+        latency_ms=measured.latency_ms,
+        tps=measured.tps,
+        meta_json=measured.meta,
+        created_at=instant(measured.created_at),
     )
 
 

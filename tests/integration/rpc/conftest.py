@@ -14,8 +14,10 @@ from llm_mcp.client import Client
 from llm_mcp.config import Settings
 from llm_mcp.embedded.postgres import EmbeddedPostgres
 from llm_mcp.rpc.llm_pb2_grpc import CoreStub
+from llm_mcp.runtime import Runtime
 from tests.conftest import _database
 from tests.integration.rpc.served import Served
+from tests.integration.web.played import Player
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +55,12 @@ def remote(served: Served) -> Iterator[Client]:
     """Our own client."""
     with Client(served.target) as client:
         yield client
+
+
+@pytest.fixture
+def player(runtime: Runtime) -> Player:
+    """A worker played by the test."""
+    return Player(runtime)
 
 
 @pytest.fixture

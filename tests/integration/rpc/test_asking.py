@@ -22,12 +22,6 @@ from tests.integration.web.played import Player
 from tests.waiting import until
 
 
-@pytest.fixture
-def player(runtime: Runtime) -> Player:
-    """A worker played by the test."""
-    return Player(runtime)
-
-
 def refused(call: Any, message: Any) -> tuple[grpc.StatusCode, str, dict[str, str]]:
     """Return with what a call was refused: code, words, trailers."""
     with pytest.raises(grpc.RpcError) as caught:
