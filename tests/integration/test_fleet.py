@@ -84,9 +84,9 @@ def test_a_machine_that_says_nothing_holds_nobody_up_for_long(tmp_path: Path, mo
 
 
 def test_who_was_silent_is_not_waited_for_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fleet, "_DEVICE_CAP_S", 2.0)
+    monkeypatch.setattr(fleet, "_DEVICE_CAP_S", 5.0)
     monkeypatch.setattr(fleet, "_DEVICE_FRESH_S", 0.0)
-    with Peer(hold) as silent, Peer(*listing("b:latest")) as other:
+    with Peer(hold) as silent, Peer(*listing("b:latest") * 50) as other:
         found = reach(tmp_path, silent, other)
         assert found.route("b", "chat").model == "b:latest"
         monkeypatch.setattr(fleet, "_STALE", 10**9)  # what has answered is believed
@@ -95,7 +95,7 @@ def test_who_was_silent_is_not_waited_for_again(tmp_path: Path, monkeypatch: pyt
             source._fresh_s = 1.0
         for _ in range(5):
             assert found.route("b", "chat").model == "b:latest"
-        assert time.monotonic() - began < 8.0
+        assert time.monotonic() - began < 20.0
 
 
 def test_a_machine_that_drips_is_hung_up_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
