@@ -1,0 +1,1 @@
+"""The tools a model is shown, by what they are about."""
