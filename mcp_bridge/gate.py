@@ -52,8 +52,8 @@ class Gate:
             await self._may_call(called, name)
             if called != name:
                 ctx = dataclasses.replace(ctx, params={**params, "name": called})
-        if ctx.method == "prompts/get" and isinstance(name, str) and name not in await self._prompts():
-            raise refusals.unknown("prompt", name)
+        if ctx.method == "prompts/get" and isinstance(name, str):
+            await self._may_get(name, params.get("arguments"))
         told = await call_next(ctx)
         return self._seen(told) if ctx.method == "tools/list" else told
 
@@ -63,8 +63,14 @@ class Gate:
         if called in self._scopes:
             refusals.require(self._scopes[called])
 
-    async def _prompts(self) -> set[str]:
-        return {prompt.name for prompt in await self._server.list_prompts()}
+    async def _may_get(self, name: str, arguments: Any) -> None:
+        found = next((prompt for prompt in await self._server.list_prompts() if prompt.name == name), None)
+        if found is None:
+            raise refusals.unknown("prompt", name)
+        given = arguments if isinstance(arguments, Mapping) else {}
+        for argument in found.arguments or []:
+            if argument.required and argument.name not in given:
+                raise MCPError(INVALID_PARAMS, f"{argument.name}: is required")
 
     def _seen(self, told: HandlerResult) -> HandlerResult:
         """Return a list of tools without those that this principal may not call."""

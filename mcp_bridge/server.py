@@ -11,6 +11,7 @@ from mcp.server.caching import CacheHint
 
 from llm_mcp.config import Settings, installed_version
 
+from . import completion, prompts, resources
 from .core import Core
 from .door import Door
 from .gate import Gate
@@ -58,4 +59,7 @@ def create_server(
         log_level="WARNING",
     )
     gate.guard(server)
+    resources.register(server, door)
+    prompts.register(server)
+    completion.register(server, door)
     return server

@@ -9,7 +9,7 @@ from llm_mcp.errors import SetupError
 
 from .door import Door
 from .schema import BridgeTool
-from .tools import asking, jobs
+from .tools import asking, embedding, fleet, jobs
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ def chosen(door: Door) -> list[BridgeTool]:
     for name in wanted:
         if name not in TOOLSETS:
             raise SetupError(f"LLM_MCP_TOOLSETS: no such set {name!r}; there are {', '.join(TOOLSETS)}")
-    made = [one for room in (asking, jobs) for one in room.tools(door)]
+    made = [one for room in (asking, embedding, jobs, fleet) for one in room.tools(door)]
     shown = [one for one in made if one.toolset in wanted and (not settings.mcp_read_only or _reads(one))]
     for name in wanted:
         if not any(one.toolset == name for one in made):

@@ -72,7 +72,7 @@ def tools(door: Door) -> list[BridgeTool]:
         status: Wanted = "", limit: Limit = 20, cursor: Cursor = ""
     ) -> Annotated[CallToolResult, JobLines]:
         found, next_cursor = await door.core().jobs(principal=current().name, status=status, limit=limit, cursor=cursor)
-        told = JobLines(jobs=[_line(job) for job in found], next_cursor=next_cursor)
+        told = JobLines(jobs=[job_line(job) for job in found], next_cursor=next_cursor)
         lines = [
             f"{one.job_id} {one.status} {one.kind} {one.queued_at} {one.finished_at}".rstrip() for one in told.jobs
         ]
@@ -108,7 +108,8 @@ def tools(door: Door) -> list[BridgeTool]:
     ]
 
 
-def _line(job: pb.Job) -> JobLine:
+def job_line(job: pb.Job) -> JobLine:
+    """Return a job as it is told in a list."""
     return JobLine(
         job_id=job.id,
         kind=untrusted.line(job.kind),
