@@ -8,6 +8,7 @@ from uuid import UUID
 
 import grpc
 
+from llm_mcp.calls import Calls
 from llm_mcp.errors import InvalidInput
 from llm_mcp.events import Cursor, Event
 from llm_mcp.fleet import Fleet, Verb
@@ -54,7 +55,7 @@ class Asking:
         )
         if request.model:
             submission = self._routed(submission, request.model)
-        new = self._jobs.submit(submission)
+        new = Calls(self._jobs).submit(submission) if request.model else self._jobs.submit(submission)
         return pb.SubmitJobResponse(job_id=str(new), kind=submission.kind)
 
     @answering

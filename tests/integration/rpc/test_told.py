@@ -7,11 +7,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
+import psycopg
 import pytest
 
 from llm_mcp.client import Client
 from llm_mcp.config import Settings
-from llm_mcp.errors import InvalidInput
+from llm_mcp.errors import InvalidInput, KeyReused
 from llm_mcp.rpc import llm_pb2 as pb
 from llm_mcp.rpc.llm_pb2_grpc import CoreStub
 from tests.contract.provider_peer import Line, Peer, answer
@@ -125,6 +126,19 @@ def test_a_machine_that_serves_and_works_is_one(core: CoreStub, remote: Client) 
     found = [device for device in remote.devices() if device.id == "local"]
     assert [(device.name, device.arch, device.loaded) for device in found] == [("mine", "x86_64", ("b:latest",))]
     assert found[0].last_seen is not None
+
+
+def test_a_submit_that_would_go_elsewhere_today_is_the_same_one(remote: Client, dsn: str, kind: str) -> None:
+    asked: dict[str, Any] = {"model": "a", "prompt": kind, "idempotency_key": kind}
+    first = remote.submit("generate", **asked)
+    assert '"device_id":"local"' in (first.job().payload or "")
+    with psycopg.connect(dsn) as conn:
+        conn.execute(
+            "UPDATE llm.jobs SET payload = replace(payload, '\"local\"', '\"extra:gone\"') WHERE id = %s", (first.id,)
+        )
+    assert remote.submit("generate", **asked).id == first.id
+    with pytest.raises(KeyReused):
+        remote.submit("generate", **{**asked, "prompt": "another"})
 
 
 # — measurements —
