@@ -20,13 +20,14 @@ from simple_websocket import ConnectionClosed  # type: ignore[import-untyped] # 
 from wsproto.frame_protocol import CloseReason
 from wsproto.utilities import LocalProtocolError
 
-from llm_mcp import strictjson
+from llm_mcp import logs, strictjson
 from llm_mcp.errors import InvalidInput, LlmMcpError
 
 from .errors import body
 from .ids import job_id
 from .life import KEEP_ALIVE_S, Frame, starting_place, told
 from .reply import answer, service
+from .request_id import HEADER
 from .streams import streams
 from .wire import Bell, Reader, Wire
 
@@ -66,7 +67,9 @@ def _admit() -> Response | None:
     g.place = streams().enter()
     # Not compressed: that takes memory for each socket, and lets a small message grow.
     request.environ.pop("HTTP_SEC_WEBSOCKET_EXTENSIONS", None)
-    g.wire = request.environ["gunicorn.socket"] = Wire(request.environ["gunicorn.socket"])
+    g.wire = request.environ["gunicorn.socket"] = Wire(
+        request.environ["gunicorn.socket"], header=f"{HEADER}: {logs.request_id()}"
+    )
     return None
 
 

@@ -15,10 +15,14 @@ _MAX_UNREAD = 16
 
 
 class Wire:
-    """A client's connection. Frames are written whole; nothing is read while too much is unread already."""
+    """A client's connection. Frames are written whole; nothing is read while too much is unread already.
 
-    def __init__(self, connection: socket.socket) -> None:
+    `header`: a line that the answer to the handshake, which is written first, gets as well.
+    """
+
+    def __init__(self, connection: socket.socket, header: str) -> None:
         self._connection = connection
+        self._header = header
         self._writing = threading.Lock()
         self.unread: list[object] = []
         """The library's buffer of messages nobody has looked at yet."""
@@ -30,8 +34,13 @@ class Wire:
     def send(self, data: bytes) -> int:
         """Write all of it. Raises OSError."""
         with self._writing:
-            self._connection.sendall(data)
+            self._connection.sendall(self._answer(data) if self._header else data)
         return len(data)
+
+    def _answer(self, data: bytes) -> bytes:
+        """Return the answer to the handshake with our header after its first line."""
+        header, self._header = self._header.encode("latin-1"), ""
+        return data.replace(b"\r\n", b"\r\n%s\r\n" % header, 1)
 
     def recv(self, most: int) -> bytes:
         """Return what came. Raises OSError, also when the client talks more than it is listened to."""

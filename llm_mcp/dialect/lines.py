@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import base64
-import math
-import struct
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from llm_mcp.answers import Finished, finished
-from llm_mcp.errors import InvalidInput
+from llm_mcp.answers import finished
 from llm_mcp.job import Reason, Submission
 from llm_mcp.routing import Route, Verb
 
+from .completion import chat_completion, text_completion
 from .fields import UNSUPPORTED, Fields
 from .request import Wanted
-from .response import created_at, incomplete_reason, response_object
+from .response import incomplete_reason, response_object
 from .script import Script
+from .vectors import embedding_list
 
 ENDPOINTS: dict[str, Verb] = {
     "/v1/chat/completions": "chat",
@@ -65,24 +63,24 @@ def submission_of(endpoint: str, body: Mapping[str, Any], route: Route, history:
 
 
 def answer_of(endpoint: str, job_id: UUID, payload: Mapping[str, Any], result: Any) -> dict[str, Any]:
-    """Return the answer to a request whose job is done, `result` being what it handed in. Raises InvalidInput."""
+    """Return the answer to a request whose job is done, `result` being what it handed in. Raises Mangled."""
     if endpoint == "/v1/embeddings":
-        return _embeddings(payload, result)
+        options = payload.get(_OPTIONS) or {}
+        return embedding_list(
+            result,
+            len(payload.get("input") or []),
+            model=payload.get("model"),
+            dimensions=options.get("dimensions"),
+            packed=options.get("base64") is True,
+        )
     said = finished(result)
     if endpoint == "/v1/responses":
         script = Script(job_id, payload)
         script.done(said)
         status = "incomplete" if incomplete_reason(said) else "completed"
         return response_object(job_id, payload, status=status, output=script.output, said=said)
-    chat = endpoint == "/v1/chat/completions"
-    return {
-        "id": f"{'chatcmpl' if chat else 'cmpl'}-{job_id.hex}",
-        "object": "chat.completion" if chat else "text_completion",
-        "created": created_at(job_id),
-        "model": said.model or payload.get("model"),
-        "choices": [_chat_choice(said) if chat else _text_choice(said)],
-        "usage": said.usage,
-    }
+    render = chat_completion if endpoint == "/v1/chat/completions" else text_completion
+    return render(job_id, payload.get("model") or "", said)
 
 
 def refusal_of(reason: str, words: str, *, status: int | None, word: str | None) -> tuple[int, dict[str, Any]]:
@@ -98,7 +96,7 @@ def refusal_of(reason: str, words: str, *, status: int | None, word: str | None)
     return 502 if word else 500, {"error": told}
 
 
-def error_body(error: InvalidInput | Exception, code: str, *, field: str = "") -> dict[str, Any]:
+def error_body(error: Exception, code: str, *, field: str = "") -> dict[str, Any]:
     """Return the body of a refusal of ours."""
     words = f"{field}: {error}" if field else str(error)
     return {"error": {"message": words, "type": "invalid_request_error", "param": field or None, "code": code}}
@@ -123,60 +121,3 @@ def _texts(asked: Fields) -> list[str]:
     if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
         raise asked.wrong("input", "must be text or a list of texts", "invalid_input")
     return texts
-
-
-def _chat_choice(said: Finished) -> dict[str, Any]:
-    message = {
-        "role": "assistant",
-        "content": said.text,
-        "refusal": None,
-        **said.of_message,
-        **({"reasoning_content": said.thinking} if said.thinking else {}),
-        **({"tool_calls": said.tool_calls} if said.tool_calls else {}),
-    }
-    logprobs = None if said.logprobs is None else {"content": said.logprobs, "refusal": None}
-    return {"index": 0, "message": message, "logprobs": logprobs, "finish_reason": said.finish_reason}
-
-
-def _text_choice(said: Finished) -> dict[str, Any]:
-    return {"index": 0, "text": said.text or "", "logprobs": None, "finish_reason": said.finish_reason}
-
-
-def _embeddings(payload: Mapping[str, Any], result: Any) -> dict[str, Any]:
-    told = result if isinstance(result, dict) else {}
-    options = payload.get(_OPTIONS) or {}
-    wanted = payload.get("input") or []
-    data = told.get("data")
-    fields = data if isinstance(data, dict) else {}
-    found = fields.get("embeddings")
-    if found is None and isinstance(fields.get("data"), list):
-        items = [item for item in fields["data"] if isinstance(item, dict)]
-        found = [item.get("embedding") for item in sorted(items, key=lambda item: item.get("index", 0))]
-    if not isinstance(found, list) or len(found) != len(wanted) or not all(isinstance(one, list) for one in found):
-        raise InvalidInput(f"the provider sent no vectors, or not {len(wanted)}", code="embed_failed")
-    vectors = [_cut(vector, options.get("dimensions")) for vector in found]
-    read = told.get("tokens_in")
-    count = read if isinstance(read, int) else 0
-    return {
-        "object": "list",
-        "data": [
-            {"object": "embedding", "index": index, "embedding": _packed(one) if options.get("base64") else one}
-            for index, one in enumerate(vectors)
-        ],
-        "model": told.get("model") or payload.get("model"),
-        "usage": {"prompt_tokens": count, "total_tokens": count},
-    }
-
-
-def _cut(vector: list[float], dimensions: int | None) -> list[float]:
-    """Return a vector of so many numbers, of length one again; one that is as short already stays as it is."""
-    if dimensions is None or len(vector) <= dimensions:
-        return vector
-    kept = vector[:dimensions]
-    length = math.hypot(*kept)
-    return [number / length for number in kept] if length else kept
-
-
-def _packed(vector: list[float]) -> str:
-    """Return a vector as base64 of 32-bit floats, lowest byte first."""
-    return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
@@ -29,8 +30,8 @@ def job_id_of(name: str, prefix: str = _PREFIX) -> UUID | None:
 
 
 def created_at(job_id: UUID) -> int:
-    """Return when a job was submitted, Unix time, s: its id says so."""
-    return (job_id.int >> 80) // 1000
+    """Return when a job was submitted, Unix time, s: its id says so, whenever it is asked."""
+    return (job_id.int >> 80) // 1000 if job_id.version == 7 else int(time.time())
 
 
 def incomplete_reason(said: Finished) -> str | None:

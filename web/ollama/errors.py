@@ -30,7 +30,7 @@ from llm_mcp.job import Reason
 from llm_mcp.ollama_words.wire import Refusal
 
 from .. import errors as ours
-from ..openai.errors import JOB, Draining, Lost
+from ..calls import JOB, Draining, Lost
 
 _JSON = "application/json; charset=utf-8"
 # What our providers put before the words of a device.

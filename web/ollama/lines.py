@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -25,6 +26,7 @@ class Lines:
         self._thinking: list[str] = []
         self._calls = 0
         self._truncated = False
+        self._began_at = time.monotonic_ns()
 
     def delta(self, data: Mapping[str, Any]) -> bytes:
         """Return the lines of one delta, b"" when it has nothing to tell."""
@@ -42,8 +44,9 @@ class Lines:
             self._calls += len(calls)
         return lines
 
-    def end(self, result: Any, said: Finished, *, took_ns: int) -> bytes:
+    def end(self, result: Any, said: Finished) -> bytes:
         """Return what of the answer was not sent yet, and the last line."""
+        took_ns = time.monotonic_ns() - self._began_at
         return b"".join(map(line, self._rest(said))) + line(self._form.last(result, said, took_ns=took_ns))
 
     def _rest(self, said: Finished) -> Iterator[dict[str, Any]]:

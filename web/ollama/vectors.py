@@ -9,10 +9,11 @@ from typing import Any
 
 from flask import Response
 
-from llm_mcp.calls import CallFailed, Calls
+from llm_mcp.calls import CallFailed
+from llm_mcp.dialect.vectors import Mangled, vectors_of
 from llm_mcp.ollama_words.wire import Refusal
 
-from ..openai.answering import headers
+from ..calls import ask, headers
 from ..reply import service
 from . import cloud
 from .asked import AskedVectors, raw_body, read_embed, read_embeddings
@@ -50,10 +51,13 @@ def _answer(asked: AskedVectors, render: _Render) -> Response:
         payload = cloud.vectors_payload(asked, jobs.runtime.settings.cloud_embed_dimensions or None)
     began_at = time.monotonic_ns()
     try:
-        answered = Calls(jobs).ask(submission(route, payload))
+        answered = ask(jobs, submission(route, payload))
     except CallFailed as error:
         return refused(error, Called(route.model, asked.model))
-    vectors = _vectors(answered.result, len(asked.texts))
+    try:
+        vectors = vectors_of(answered.result, len(asked.texts))
+    except Mangled as error:
+        raise Refusal(502, str(error)) from None
     told = render(asked, _figures(answered.result), vectors, time.monotonic_ns() - began_at)
     return say(told, headers=headers(answered.job_id, route, answered))
 
@@ -75,17 +79,3 @@ def _figures(result: Any) -> dict[str, Any]:
     if not told["prompt_eval_count"] and isinstance(result, dict):
         told["prompt_eval_count"] = result.get("tokens_in")
     return {name: value for name, value in told.items() if isinstance(value, int) and value}
-
-
-def _vectors(result: Any, wanted: int) -> list[list[float]]:
-    """Return the vectors of a result, Ollama's or OpenAI's. Raises Refusal 502."""
-    data = data_of(result)
-    found = data.get("embeddings")
-    if found is None and isinstance(data.get("data"), list):
-        items = [item for item in data["data"] if isinstance(item, dict)]
-        found = [item.get("embedding") for item in sorted(items, key=lambda item: item.get("index", 0))]
-    if found is None and wanted == 1:
-        found = [data.get("embedding")]
-    if not isinstance(found, list) or len(found) != wanted or not all(isinstance(vector, list) for vector in found):
-        raise Refusal(502, f"the provider sent no vectors, or not {wanted}")
-    return found

@@ -6,6 +6,7 @@ from typing import Any
 
 from flask import Response
 
+from llm_mcp.dialect.completion import chat_completion
 from llm_mcp.errors import InvalidInput, NoProvider
 from llm_mcp.fleet import Fleet, Route
 
@@ -60,7 +61,7 @@ def create() -> Response:
     submission = asked.submission(route, stream=streams, **thinking)
     if streams:
         return answering.stream(jobs, submission, route, lambda job_id: ChatChunks(job_id, route.model, usage=usage))
-    return answering.whole(jobs, submission, route, answering.completion)
+    return answering.whole(jobs, submission, route, chat_completion)
 
 
 def routed(model: str | None, fleet: Fleet) -> Route:

@@ -2,50 +2,21 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 from uuid import UUID
 
 import orjson
 
 from llm_mcp.answers import Finished
+from llm_mcp.dialect.completion import chat_head
 
 DONE = b"data: [DONE]\n\n"
-
-
-class Chunks(Protocol):
-    """The chunks of one stream, made one after another."""
-
-    def delta(self, data: Mapping[str, Any]) -> bytes:
-        """Return the frames of one delta, b"" when it has nothing to tell."""
-        ...
-
-    def end(self, said: Finished) -> bytes:
-        """Return the frames that end the stream of a finished answer."""
-        ...
 
 
 def frame(value: Any) -> bytes:
     """Return one event of a stream."""
     return b"data: " + orjson.dumps(value) + b"\n\n"
-
-
-def created_at(job_id: UUID) -> int:
-    """Return when a job was submitted, Unix time, s: its id says so, whenever it is asked."""
-    return (job_id.int >> 80) // 1000 if job_id.version == 7 else int(time.time())
-
-
-def message_of(said: Finished) -> dict[str, Any]:
-    """Return the `message` of a finished answer."""
-    return {
-        "role": "assistant",
-        "content": said.text,
-        "refusal": None,
-        **said.of_message,
-        **({"reasoning_content": said.thinking} if said.thinking else {}),
-        **({"tool_calls": said.tool_calls} if said.tool_calls else {}),
-    }
 
 
 class ChatChunks:
@@ -56,12 +27,7 @@ class ChatChunks:
 
     def __init__(self, job_id: UUID, model: str, *, usage: bool) -> None:
         self._usage = usage
-        self._head = {
-            "id": f"chatcmpl-{job_id.hex}",
-            "object": "chat.completion.chunk",
-            "created": created_at(job_id),
-            "model": model,
-        }
+        self._head = chat_head(job_id, model, chunk=True)
         self._begun = False
         self._text: list[str] = []
         self._thinking: list[str] = []
@@ -83,7 +49,7 @@ class ChatChunks:
             frames += self._chunk({"tool_calls": calls})
         return self._first() + frames if frames else b""
 
-    def end(self, said: Finished) -> bytes:
+    def end(self, _result: Any, said: Finished) -> bytes:
         """Return what of the answer was not sent yet, why it ended, what it used, and the mark of the end."""
         frames = self._first()
         for name, whole, sent in (("thinking", said.thinking, self._thinking), ("text", said.text, self._text)):

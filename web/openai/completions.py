@@ -9,14 +9,15 @@ from uuid import UUID
 from flask import Response
 
 from llm_mcp.answers import Finished
+from llm_mcp.dialect.completion import text_choice, text_completion, text_head
 from llm_mcp.errors import InvalidInput
-from llm_mcp.fleet import Fleet, Route
+from llm_mcp.fleet import Fleet
 
 from ..fields import Field
 from ..reply import service
 from . import answering
 from .asked import COMMON, UNSUPPORTED, Asked
-from .chunks import DONE, created_at, frame
+from .chunks import DONE, frame
 
 _MOST_LOGPROBS = 5
 COMPLETION = (
@@ -53,7 +54,7 @@ def create() -> Response:
     submission = asked.submission(route, **fields)
     if streams:
         return answering.stream(jobs, submission, route, lambda job_id: TextChunks(job_id, route.model, usage=usage))
-    return answering.whole(jobs, submission, route, _completion)
+    return answering.whole(jobs, submission, route, text_completion)
 
 
 def _prompt(value: Any) -> str:
@@ -67,54 +68,12 @@ def _prompt(value: Any) -> str:
     raise InvalidInput(fault, field="prompt", code=UNSUPPORTED if several else "invalid_type")
 
 
-def _head(job_id: UUID, model: str) -> dict[str, Any]:
-    return {
-        "id": f"cmpl-{job_id.hex}",
-        "object": "text_completion",
-        "created": created_at(job_id),
-        "model": model,
-    }
-
-
-def _completion(job_id: UUID, route: Route, said: Finished) -> dict[str, Any]:
-    return {
-        **_head(job_id, said.model or route.model),
-        "choices": [_choice(said.text or "", said.logprobs, said.finish_reason)],
-        "usage": said.usage,
-    }
-
-
-def _choice(text: str, logprobs: list[dict[str, Any]] | None, finish_reason: str | None) -> dict[str, Any]:
-    return {
-        "text": text,
-        "index": 0,
-        "logprobs": None if logprobs is None else _older(logprobs),
-        "finish_reason": finish_reason,
-    }
-
-
-def _older(tokens: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return log probabilities in the form they have here."""
-    offsets, at = [], 0
-    for token in tokens:
-        offsets.append(at)
-        at += len(token["token"])
-    return {
-        "tokens": [token["token"] for token in tokens],
-        "token_logprobs": [token.get("logprob") for token in tokens],
-        "top_logprobs": [
-            {top["token"]: top.get("logprob") for top in token.get("top_logprobs") or []} for token in tokens
-        ],
-        "text_offset": offsets,
-    }
-
-
 class TextChunks:
     """The chunks of a stream. Parameters as `ChatChunks`."""
 
     def __init__(self, job_id: UUID, model: str, *, usage: bool) -> None:
         self._usage = usage
-        self._head = _head(job_id, model)
+        self._head = text_head(job_id, model)
         self._sent = 0
         self._truncated = False
 
@@ -125,14 +84,14 @@ class TextChunks:
         if not isinstance(text, str) or not text:
             return b""
         self._sent += len(text)
-        return self._chunk(_choice(text, logprobs if isinstance(logprobs, list) else None, None))
+        return self._chunk(text_choice(text, logprobs if isinstance(logprobs, list) else None))
 
-    def end(self, said: Finished) -> bytes:
+    def end(self, _result: Any, said: Finished) -> bytes:
         """Return what of the answer was not sent yet, why it ended, what it used, and the mark of the end."""
         frames, whole = b"", said.text or ""
         if whole[self._sent :] and (self._truncated or not self._sent):
-            frames += self._chunk(_choice(whole[self._sent :], None, None))
-        frames += self._chunk(_choice("", None, said.finish_reason))
+            frames += self._chunk(text_choice(whole[self._sent :]))
+        frames += self._chunk(text_choice("", finish_reason=said.finish_reason))
         if self._usage:
             frames += frame({**self._head, "choices": [], "usage": said.usage})
         return frames + DONE

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import math
-import struct
 from typing import Any
 
 from flask import Response
 
-from llm_mcp.errors import InvalidInput, LlmMcpError
+from llm_mcp.dialect.vectors import embedding_list
+from llm_mcp.errors import InvalidInput
 from llm_mcp.fleet import Fleet
 
+from ..calls import ask, headers
 from ..fields import Field
 from ..reply import answer, service
-from .answering import ask, headers
 from .asked import Asked
 
 _MOST_DIMENSIONS = 65536
@@ -34,12 +32,6 @@ EMBEDDING = (
 """What of a request for vectors is read here."""
 
 
-class Mangled(LlmMcpError):
-    """The provider's answer holds no vectors."""
-
-    code = "embed_failed"
-
-
 def create() -> Response:
     """Turn texts into vectors."""
     jobs = service()
@@ -57,19 +49,9 @@ def create() -> Response:
     if route.provider != "ollama":
         dimensions = dimensions or settings.cloud_embed_dimensions or None
     answered = ask(jobs, asked.submission(route, input=texts, dimensions=dimensions, stream=None))
-    result = answered.result if isinstance(answered.result, dict) else {}
-    vectors = [_cut(vector, dimensions) for vector in _vectors(result, len(texts))]
-    read = result.get("tokens_in")
-    count = read if isinstance(read, int) else 0
-    shown = {
-        "object": "list",
-        "data": [
-            {"object": "embedding", "index": index, "embedding": _packed(vector) if form == "base64" else vector}
-            for index, vector in enumerate(vectors)
-        ],
-        "model": result.get("model") or route.model,
-        "usage": {"prompt_tokens": count, "total_tokens": count},
-    }
+    shown = embedding_list(
+        answered.result, len(texts), model=route.model, dimensions=dimensions, packed=form == "base64"
+    )
     return answer(shown, headers=headers(answered.job_id, route, answered))
 
 
@@ -85,32 +67,3 @@ def _texts(value: Any) -> list[str]:
             fault = "must be text; tokens are not taken"
             raise InvalidInput(fault, field=f"input[{place}]", code="invalid_input")
     return value
-
-
-def _vectors(result: dict[str, Any], wanted: int) -> list[list[float]]:
-    """Return the vectors of a result, Ollama's or OpenAI's. Raises Mangled."""
-    data = result.get("data")
-    fields = data if isinstance(data, dict) else {}
-    found = fields.get("embeddings")
-    if found is None and isinstance(fields.get("data"), list):
-        items = [item for item in fields["data"] if isinstance(item, dict)]
-        found = [item.get("embedding") for item in sorted(items, key=lambda item: item.get("index", 0))]
-    if found is None and wanted == 1:
-        found = [fields.get("embedding")]
-    if not isinstance(found, list) or len(found) != wanted or not all(isinstance(vector, list) for vector in found):
-        raise Mangled(f"the provider sent no vectors, or not {wanted}")
-    return found
-
-
-def _cut(vector: list[float], dimensions: int | None) -> list[float]:
-    """Return a vector of so many numbers, of length one again; one that is as short already stays as it is."""
-    if dimensions is None or len(vector) <= dimensions:
-        return vector
-    kept = vector[:dimensions]
-    length = math.hypot(*kept)
-    return [number / length for number in kept] if length else kept
-
-
-def _packed(vector: list[float]) -> str:
-    """Return a vector as base64 of 32-bit floats, lowest byte first."""
-    return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
-from uuid import UUID
 
 from flask import Blueprint, Response, request
 from gunicorn.http.errors import ParseException  # type: ignore[import-untyped] # gunicorn ships no types
@@ -31,9 +30,9 @@ from llm_mcp.errors import (
 from llm_mcp.job import Reason
 
 from .. import errors as ours
+from ..calls import JOB, Draining, Lost
 from ..reply import answer
 
-JOB = "x-llm-mcp-job"
 _DO_NOT_RETRY = {"x-should-retry": "false"}
 _PATHS = ("/v1/batches", "/v1/chat/", "/v1/completions", "/v1/embeddings", "/v1/files", "/v1/models", "/v1/responses")
 
@@ -55,29 +54,6 @@ _REASONS = {
     Reason.CANCELLED: (409, "invalid_request_error"),
     Reason.DEADLINE_EXCEEDED: (504, "server_error"),
 }
-
-
-class Draining(Unavailable):
-    """The process is about to stop. `job_id`: the job that goes on without it."""
-
-    code = "server_draining"
-
-    def __init__(self, job_id: UUID) -> None:
-        super().__init__(f"this server is about to stop; job {job_id} goes on: GET /v1/jobs/{job_id}")
-        self.job_id = job_id
-
-
-class Lost(LlmMcpError):
-    """The attempt whose words were sent already is lost. `job_id`: the job, which is tried again."""
-
-    code = "attempt_lost"
-
-    def __init__(self, job_id: UUID) -> None:
-        super().__init__(
-            f"the attempt that wrote this was lost, and what was sent cannot be taken back; job {job_id} is tried"
-            f" again: GET /v1/jobs/{job_id}"
-        )
-        self.job_id = job_id
 
 
 class Told(NamedTuple):

@@ -15,6 +15,7 @@ from llm_mcp.errors import InvalidInput, NoProvider
 from llm_mcp.fleet import Fleet, Route
 from llm_mcp.responses import Responses
 
+from ..calls import JOB, ask, headers
 from ..fields import Field
 from ..idempotency import idempotency_key
 from ..openai import errors
@@ -80,14 +81,14 @@ def create() -> Response:
     history = responses.history(wanted.previous) if wanted.previous else []
     submission = wanted.submission(route, history, idempotency_key=idempotency_key())
     if wanted.background or streams:
-        job_id, _ = Calls(jobs).stream(submission)
+        job_id = Calls(jobs).submit(submission)
         if streams:
             patience_s = None if wanted.background else jobs.runtime.settings.call_timeout_s
-            return stream(jobs, job_id, patience_s=patience_s, headers=_headers(job_id, route))
-        return answer(responses.shown(_found(responses, job_id)), headers=_headers(job_id, route))
-    answered = Calls(jobs).ask(submission)
+            return stream(jobs, job_id, patience_s=patience_s, headers=headers(job_id, route))
+        return answer(responses.shown(_found(responses, job_id)), headers=headers(job_id, route))
+    answered = ask(jobs, submission)
     shown = responses.shown(_found(responses, answered.job_id))
-    return answer(shown, headers=_headers(answered.job_id, route))
+    return answer(shown, headers=headers(answered.job_id, route, answered))
 
 
 @blueprint.get("/<name>")
@@ -98,8 +99,8 @@ def get(name: str) -> Response:
     found = responses.get(name)
     if _flag("stream"):
         after = _number("starting_after", 0, _MOST_GENERATIONS * GENERATION)
-        return stream(jobs, found.job_id, after=after, headers={errors.JOB: str(found.job_id)})
-    return answer(responses.shown(found), headers={errors.JOB: str(found.job_id)})
+        return stream(jobs, found.job_id, after=after, headers={JOB: str(found.job_id)})
+    return answer(responses.shown(found), headers={JOB: str(found.job_id)})
 
 
 @blueprint.post("/<name>/cancel")
@@ -146,11 +147,6 @@ def input_items(name: str) -> Response:
 
 def _found(responses: Responses, job_id: UUID) -> Any:
     return responses.get(f"resp_{job_id.hex}")
-
-
-def _headers(job_id: UUID, route: Route) -> dict[str, str]:
-    chosen = {"X-Selected-Model": route.model.encode("ascii", "replace").decode()} if route.chosen else {}
-    return {errors.JOB: str(job_id), **chosen}
 
 
 def _route(model: str | None, fleet: Fleet) -> Route:

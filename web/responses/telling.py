@@ -22,11 +22,9 @@ from llm_mcp.job import Job, Status
 from llm_mcp.jobs import Jobs
 from llm_mcp.responses import Responses
 
-from ..openai.errors import Draining, Lost, tell
+from ..calls import KEEP_ALIVE_S, STREAMED, Draining, Lost
+from ..openai.errors import tell
 from ..streams import Place, streams
-
-_KEEP_ALIVE_S = 10.0
-_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
 def stream(
@@ -40,9 +38,9 @@ def stream(
     watch = jobs.watch(job_id)
     place = streams().enter()
     telling = _Telling(jobs, job_id, payload, place, after=-1 if after is None else after, patience_s=patience_s)
-    quiet_s = _KEEP_ALIVE_S if patience_s is None else min(_KEEP_ALIVE_S, patience_s)
+    quiet_s = KEEP_ALIVE_S if patience_s is None else min(KEEP_ALIVE_S, patience_s)
     response = Response(
-        telling.frames(watch.items(quiet_s=quiet_s)), mimetype="text/event-stream", headers={**_HEADERS, **headers}
+        telling.frames(watch.items(quiet_s=quiet_s)), mimetype="text/event-stream", headers={**STREAMED, **headers}
     )
     response.call_on_close(place)
     place.watch(request.environ.get("gunicorn.socket"), watch.nudge)
@@ -75,7 +73,7 @@ class _Telling:
             for told in self._told(items):
                 if told is not None:
                     yield _frame(told)
-                elif time.monotonic() - said_at >= _KEEP_ALIVE_S:
+                elif time.monotonic() - said_at >= KEEP_ALIVE_S:
                     yield b": keep-alive\n\n"
                 else:
                     continue

@@ -60,6 +60,7 @@ class Socket:
         head = self._until(b"\r\n\r\n").decode().split("\r\n")
         status = int(head[0].split()[1])
         self.headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:] if line)}
+        assert self.headers["x-request-id"] == fields.get("X-Request-ID", self.headers["x-request-id"])
         if status != 101:
             with self.raw:
                 body = self._take(int(self.headers["content-length"]))

@@ -44,7 +44,7 @@ def free(door: Door, job_id: str) -> bool:
 
 def test_it_tells_what_the_stream_tells(door: Door, player: Player, kind: str) -> None:
     job_id = door.submit(kind)
-    with opened(door, job_id) as ws, door.watch(job_id) as watch:
+    with opened(door, job_id, headers={"X-Request-ID": "mine"}) as ws, door.watch(job_id) as watch:
         frames = ws.frames()
         told, streamed = [next(frames)], [watch.next()]
         assert told[0].data["status"] == "queued"
@@ -261,7 +261,7 @@ def test_a_page_of_ours_may(door: Door, kind: str) -> None:
 def test_sockets_and_streams_share_the_places(open_door: OpenDoor, kind: str) -> None:
     door = open_door(max_streams=2)
     job_id = door.submit(kind)
-    with opened(door, job_id) as ws, door.watch(job_id) as watch:
+    with opened(door, job_id, headers={"X-Request-ID": "mine"}) as ws, door.watch(job_id) as watch:
         next(ws.frames())
         assert watch.next().event == "status"
         assert not free(door, job_id)

@@ -94,18 +94,6 @@ def test_a_process_that_is_to_stop_says_where_the_job_goes_on(runtime: Runtime) 
     assert (answer.headers["x-llm-mcp-job"], answer.headers["x-should-retry"]) == (str(job.id), "false")
 
 
-def test_who_waits_takes_a_place_and_gives_it_back(runtime: Runtime) -> None:
-    client = alone(runtime, "play", call_timeout_s=0.1, max_streams=1)
-    with client.application.app_context():
-        taken = client.application.extensions["streams"].enter()
-    full = chat(client)
-    assert (full.status_code, full.json["error"]["code"]) == (503, "too_many_streams")
-    assert Jobs(runtime).page() == []
-    taken()
-    for _ in range(2):
-        assert chat(client).status_code == 504
-
-
 @pytest.mark.parametrize(
     ("model", "status", "code"),
     [("nope", 503, "no_device"), ("a/b", 503, "no_api_key"), (None, 400, "no_model")],
