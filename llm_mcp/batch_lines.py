@@ -25,6 +25,7 @@ from .store.batches import Batch, Line, Outcome
 
 MAX_LINES = 50_000
 EXPIRED = "this request could not be executed before the completion window expired"
+CANCELLED = "the batch was cancelled before this request was done"
 _MAX_FAULTS = 100
 _MAX_CUSTOM_ID_CHARS = 512
 _RESULT_KEPT_S = 3 * 86400.0
@@ -93,6 +94,8 @@ class Lines:
         except CallFailed as error:
             if error.reason == Reason.DEADLINE_EXCEEDED:
                 return unanswered(line, "batch_expired", EXPIRED)
+            if error.reason == Reason.CANCELLED and self._batch.cancelling_at is not None:
+                return unanswered(line, "batch_cancelled", CANCELLED)
             told = refusal_of(error.reason, str(error), status=error.status, word=error.provider_code)
             return answered(line, job_id, *told)
         except Mangled as error:

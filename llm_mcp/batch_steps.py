@@ -10,7 +10,7 @@ from uuid import UUID
 
 import uuid_utils.compat
 
-from .batch_lines import EXPIRED, Lines, answered, unanswered
+from .batch_lines import CANCELLED, EXPIRED, Lines, answered, unanswered
 from .batches import Step, submit_step
 from .dialect.lines import error_body
 from .errors import Conflict, InvalidInput, KeyReused, ModelNotFound, NoProvider, NotFound, QueueFull
@@ -29,7 +29,6 @@ _PAGE = 1000
 _OUTCOMES = 20
 # When the next step comes where no line could be submitted, s.
 _LATER_S = 5.0
-_CANCELLED = "the batch was cancelled before this request was done"
 
 
 def work(run: Run, step: Step) -> dict[str, Any]:
@@ -185,7 +184,7 @@ class _Work:
     def _give_up(self, batch: Batch) -> None:
         """Note an outcome for every line that has none."""
         asked = Lines(self._jobs, batch)
-        code, words = ("batch_cancelled", _CANCELLED) if batch.cancelling_at else ("batch_expired", EXPIRED)
+        code, words = ("batch_cancelled", CANCELLED) if batch.cancelling_at else ("batch_expired", EXPIRED)
         while held := rows.running(self._db, self._id, _PAGE):
             for line in held:
                 self._run.check()

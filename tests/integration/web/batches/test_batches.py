@@ -12,6 +12,7 @@ import pytest
 from llm_mcp import batch_steps
 from llm_mcp.batches import KIND, Batches, submit_step
 from llm_mcp.errors import ProviderError
+from llm_mcp.job import Status
 from llm_mcp.providers.fake import Fail, Pause, Text
 from llm_mcp.store import batches
 from tests.integration.web.batches.conftest import CHAT, OVER, Play, Stage, line
@@ -187,6 +188,18 @@ def test_a_cancelled_batch_keeps_what_is_done(play: Play, monkeypatch: pytest.Mo
     assert {one["error"]["code"] for one in ended} == {"batch_cancelled"}
     assert {one["response"] for one in ended} == {None}
     assert stage.client.post(f"/v1/batches/{made['id']}/cancel").json == batch
+
+
+def test_a_line_that_ended_by_the_cancel_itself_is_cancelled_too(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch_steps, "PORTION", 3)
+    stage = play([Pause()], [Pause()], [Pause()])
+    made = stage.create([line(f"r{n}") for n in range(3)])
+    running = until(lambda: [job for job in stage.jobs.page(status=Status.RUNNING) if job.kind == "ollama.chat"])
+    stage.jobs.cancel(running[0].id)
+    stage.client.post(f"/v1/batches/{made['id']}/cancel")
+    batch = stage.over(made["id"])
+    ended = stage.lines(batch["error_file_id"])
+    assert [(one["response"], one["error"]["code"]) for one in ended] == [(None, "batch_cancelled")] * 3
 
 
 def test_a_batch_that_is_over_cannot_be_cancelled(play: Play) -> None:
