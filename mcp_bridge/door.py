@@ -40,6 +40,11 @@ class Door:
         self._models: list[pb.Model] = []
         self._looked_at: float | None = None
 
+    @property
+    def reaches_out(self) -> bool:
+        """Whether a call may reach the cloud: where a key is set up. Of a core elsewhere this is not known."""
+        return self.settings.openai_api_key is not None or self.settings.openrouter_api_key is not None
+
     async def models(self, *, anew: bool = False) -> list[pb.Model]:
         """Return the models that can be named, as they were a moment ago, or `anew` as they are."""
         now = anyio.current_time()

@@ -103,9 +103,6 @@ def tools(door: Door) -> list[BridgeTool]:
             await door.keep_here(job, principal=principal)
         return answers.answer(job, said)
 
-    # Where a key is set up a call may reach the cloud.
-    keys = (door.settings.openai_api_key, door.settings.openrouter_api_key)
-    outside = any(key is not None for key in keys)
     return [
         tool(
             llm_chat,
@@ -113,7 +110,7 @@ def tools(door: Door) -> list[BridgeTool]:
             description="Ask a language model of the user's own fleet and wait for its answer. "
             "A long one comes back as running, with a job_id for llm_job_status.",
             scope=SUBMIT,
-            open_world=outside,
+            open_world=door.reaches_out,
         ),
         tool(
             llm_submit,
@@ -121,7 +118,7 @@ def tools(door: Door) -> list[BridgeTool]:
             description="Hand in a job and return at once with its job_id; llm_job_status has its answer.",
             scope=SUBMIT,
             repeats=True,
-            open_world=outside,
+            open_world=door.reaches_out,
         ),
     ]
 

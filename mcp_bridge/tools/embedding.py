@@ -66,6 +66,7 @@ def tools(door: Door) -> list[BridgeTool]:
             scope=SUBMIT,
             reads=True,
             repeats=True,
+            open_world=door.reaches_out,
         )
     ]
 
