@@ -1,31 +1,52 @@
-"""The socket of the HTTP door: opened by whoever shall hold it, handed to whoever serves it."""
+"""The socket of a door of HTTP: opened by whoever shall hold it, handed to whoever serves it."""
 
 from __future__ import annotations
 
 import os
 import socket
 
-from .config import Settings
+from .callers import is_loopback
+from .config import Settings, split_addr
 from .errors import SetupError
 
 BACKLOG = 2048
 
 
 def opened(settings: Settings) -> socket.socket:
-    """Return a socket bound to `settings.http_addr` and listening.
+    """Return a socket bound to `settings.http_addr` and listening. Raises as `bound`."""
+    return bound(settings.http_addr, "CORE_HTTP_ADDR")
 
-    Raises SetupError, one line, when the address is taken or cannot be had.
+
+def bound(addr: str, name: str) -> socket.socket:
+    """Return a socket bound to `addr`, HOST:PORT, and listening.
+
+    Raises SetupError, one line that begins with `name`, when the address is taken or cannot be had.
     """
-    host, port = settings.http_host_port
+    host, port = split_addr(addr, name)
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         return socket.create_server((str(address[0]), int(address[1])), family=family, backlog=BACKLOG)
     except UnicodeError:
-        raise SetupError(f"CORE_HTTP_ADDR: {host[:60]!r} is not a host name") from None
+        raise SetupError(f"{name}: {host[:60]!r} is not a host name") from None
     except OSError as error:
         # Python adds words to the system's; a name that cannot be resolved has a number of another sort.
         words = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
-        raise SetupError(f"CORE_HTTP_ADDR: cannot listen on {settings.http_addr}: {words}") from None
+        raise SetupError(f"{name}: cannot listen on {addr}: {words}") from None
+
+
+def bridge(settings: Settings) -> socket.socket:
+    """Return a socket bound to `settings.mcp_addr` and listening. Raises as `bound`, and as `require_keys`."""
+    require_keys(settings)
+    return bound(settings.mcp_addr, "MCP_HTTP_ADDR")
+
+
+def require_keys(settings: Settings) -> None:
+    """Raise SetupError when the bridge is to listen where anybody may call, and asks nobody for a token."""
+    if settings.mcp_tokens is None and not is_loopback(settings.mcp_host_port[0]):
+        raise SetupError(
+            f"MCP_HTTP_ADDR: {settings.mcp_addr} is beyond loopback, where anybody may call: set LLM_MCP_TOKENS"
+            " (`llm-mcp mcp token --help`)"
+        )
 
 
 def inherited(fd: int) -> socket.socket:

@@ -11,6 +11,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 from . import config, crew, listening, local_models, schema
 from .child import Child
@@ -34,7 +35,8 @@ class Supervisor:
     """Runs everything until SIGTERM or SIGINT.
 
     Parameters: `workers`, how many worker processes (0: none); `model`, whether to serve the embedded model when there
-    is no Ollama; `rpc`, whether to serve gRPC; `say`, called with a line for people about each step.
+    is no Ollama; `rpc`, whether to serve gRPC; `mcp`, whether to serve the MCP bridge, which asks by gRPC; `say`,
+    called with a line for people about each step.
     """
 
     def __init__(
@@ -44,12 +46,14 @@ class Supervisor:
         workers: int = 1,
         model: bool = True,
         rpc: bool = True,
+        mcp: bool = True,
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._settings = settings
         self._workers = workers
         self._model = model
         self._rpc = rpc
+        self._mcp = mcp and rpc
         self._say = say
         self._postgres: EmbeddedPostgres | None = None
         self._members: list[Child] = []
@@ -63,9 +67,13 @@ class Supervisor:
 
         Raises SetupError when something cannot be started.
         """
-        with Signals(*STOP, signal.SIGCHLD) as signals, listening.opened(self._settings) as door:
+        with (
+            Signals(*STOP, signal.SIGCHLD) as signals,
+            listening.opened(self._settings) as door,
+            self._bridge_door() as bridge_door,
+        ):
             try:
-                self._start(door, signals)
+                self._start(door, bridge_door, signals)
                 self._watch(signals, lambda: on_ready(listening.url(door)))
                 self._drain(signals)
             except SetupError:
@@ -75,7 +83,16 @@ class Supervisor:
                 self._end()
             self._say("stopped")
 
-    def _start(self, door: socket.socket, signals: Signals) -> None:
+    def _bridge_door(self) -> AbstractContextManager[socket.socket | None]:
+        """Return the bridge's listening socket, None when it is left out."""
+        if not self._mcp:
+            return nullcontext()
+        try:
+            return listening.bridge(self._settings)
+        except SetupError as error:
+            raise SetupError(f"{error}; --no-mcp leaves the bridge out") from None
+
+    def _start(self, door: socket.socket, bridge_door: socket.socket | None, signals: Signals) -> None:
         settings = self._settings
         make_folder(settings.data_dir)
         if settings.db_dsn is None:
@@ -92,12 +109,29 @@ class Supervisor:
         if self._rpc:
             self._others.append(Child("rpc", [sys.executable, "-m", "llm_mcp", "rpc"], environment=environment))
         for child in (*self._members, *self._others):
-            self._say(f"starting {child.name}")
-            child.start()
-            self._children.keep(child.name, child)
+            self._begin(child)
+        if bridge_door is not None:
+            environment["CORE_GRPC_ADDR"] = self._core_address(signals)
+            bridge = [sys.executable, "-m", "llm_mcp", "mcp", "--fd", str(bridge_door.fileno())]
+            self._others.append(Child("mcp", bridge, environment=environment, pass_fds=[bridge_door.fileno()]))
+            self._begin(self._others[-1])
         runtime.require_sessions()
         self._scheduler = Scheduler(runtime)
         self._scheduler.start()
+
+    def _begin(self, child: Child) -> None:
+        self._say(f"starting {child.name}")
+        child.start()
+        self._children.keep(child.name, child)
+
+    def _core_address(self, signals: Signals) -> str:
+        """Return where gRPC is called: once it is known, when any free port was asked for."""
+        rpc = next(child for child in self._others if child.name == "rpc")
+        while self._settings.grpc_host_port[1] == 0 and rpc.ended() is None and not signals.caught(*STOP):
+            if rpc.says_ready():
+                return rpc.line.removeprefix("grpc://")
+            time.sleep(_START_LOOK_S)
+        return self._settings.grpc_addr
 
     def _device(self) -> list[Child]:
         """Return the embedded device to start, unless another Ollama is there or it cannot be had, and say which."""
@@ -136,7 +170,12 @@ class Supervisor:
         """Let running jobs finish while the web door still tells their watchers, then close the door."""
         self._say("draining: running jobs may finish (again: at once)")
         crew.drain(self._members, signals, grace_s=self._settings.drain_s)
-        for name, patience_s in (("rpc", _WEB_END_S), ("web", _WEB_END_S), ("embedded model", _DEVICE_END_S)):
+        for name, patience_s in (
+            ("mcp", _WEB_END_S),
+            ("rpc", _WEB_END_S),
+            ("web", _WEB_END_S),
+            ("embedded model", _DEVICE_END_S),
+        ):
             for child in self._others:
                 if child.name == name:
                     child.signal(signal.SIGTERM)

@@ -1,19 +1,33 @@
-"""The bridge as one ASGI application: MCP at /mcp, and plain HTTP beside it."""
+"""The bridge as one ASGI application: MCP at /mcp, plain HTTP beside it, and a guard around both."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import anyio
 from mcp.server import MCPServer
+from mcp.server.auth.middleware.auth_context import AuthContextMiddleware
 from mcp.server.streamable_http import EventStore
+from mcp.server.transport_security import TransportSecuritySettings
 from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp
 
+from llm_mcp import listening
+from llm_mcp.callers import Guard as Callers
 from llm_mcp.config import Settings
 
+from . import bridge
 from .core import Core
+from .guard import MCP_PATH, Guard
+from .passing import Passing
+from .replies import answer
+from .server import create_server
+from .tokens import Tokens
 
+# Clients that keep no session open one for each request: they are not kept long.
 _IDLE_S = 300.0
 _MAX_SESSIONS = 500
 
@@ -30,25 +44,53 @@ def create_app(
 
     Parameters: `core`, and `server`, what `create_server(lambda: core, settings)` made of it, given together by those
     who add to the server; `event_store` and `retry_interval_ms`, for streams that can be taken up again, in tests only.
+    Raises SetupError where anybody could call, and for a file of tokens that is wrong.
     """
+    listening.require_keys(settings)
+    tokens = None if settings.mcp_tokens is None else Tokens(settings.mcp_tokens)
     used = core or Core(settings)
-    if server is None:
-        from .server import create_server  # noqa: PLC0415 - until it is there
-
-        server = create_server(lambda: used, settings)
-    inner = server.streamable_http_app(
+    made = server or create_server(lambda: used, settings)
+    passing = Passing(settings)
+    sessions = made.streamable_http_app(
+        streamable_http_path=MCP_PATH,
         event_store=event_store,
         retry_interval=retry_interval_ms,
         max_request_body_size=settings.max_body_bytes,
         session_idle_timeout=_IDLE_S,
         max_sessions=_MAX_SESSIONS,
-        host=settings.mcp_host_port[0],
+        transport_security=_security(settings),
     )
-    sessions = server.session_manager
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        async with used, sessions.run():
+        async with used, passing.opened(), made.session_manager.run(), anyio.create_task_group() as group:
+            if tokens is not None:
+                group.start_soon(tokens.follow)
             yield
+            group.cancel_scope.cancel()
 
-    return Starlette(routes=inner.routes, lifespan=lifespan)
+    routes = [*sessions.routes, *bridge.routes(used, limit_bytes=settings.max_body_bytes), *passing.routes()]
+    app = Starlette(
+        routes=routes, lifespan=lifespan, exception_handlers={404: _no_such_path, 405: _not_with_this_method}
+    )
+    app.router.redirect_slashes = False
+    return Guard(AuthContextMiddleware(app), settings, tokens)
+
+
+def _security(settings: Settings) -> TransportSecuritySettings:
+    """Return what the SDK asks of Host and Origin: nothing that our guard, before it, lets pass is refused here."""
+    hosts = Callers(settings.host_names, bound=settings.mcp_host_port[0]).hosts
+    if hosts is None:
+        return TransportSecuritySettings(enable_dns_rebinding_protection=False)
+    names = sorted(f"[{name}]" if ":" in name else name for name in hosts)
+    forms = [form for name in names for form in (name, f"{name}:*")]
+    origins = [f"{scheme}://{form}" for scheme in ("http", "https") for form in forms]
+    return TransportSecuritySettings(allowed_hosts=forms, allowed_origins=origins)
+
+
+async def _no_such_path(_request: Request, _error: Exception) -> Response:
+    return answer({"error": "not_found", "message": "no such path"}, 404)
+
+
+async def _not_with_this_method(_request: Request, _error: Exception) -> Response:
+    return answer({"error": "method_not_allowed", "message": "not with this method"}, 405)

@@ -5,7 +5,9 @@ A core that is away is told at once, and found again by itself; what it refuses 
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -41,6 +43,12 @@ _OPTIONS = [
 ]
 
 
+class Stopping(Unavailable):
+    """The bridge is about to stop, so the wait ends; the job goes on in the core."""
+
+    code = "stopping"
+
+
 class Core:
     """A connection to the core at `settings.grpc_addr`, open while entered; entered in the loop that uses it.
 
@@ -53,6 +61,8 @@ class Core:
         self._certificate = settings.core_certificate or settings.grpc_certificate
         self._channel: grpc.aio.Channel | None = None
         self._stub: Any = None
+        self._waiting: set[Any] = set()
+        self._stopping = False
 
     async def __aenter__(self) -> Core:
         if self._certificate is None:
@@ -70,10 +80,16 @@ class Core:
             self._stub = None
             await self._channel.close()
 
+    def stop(self) -> None:
+        """End what waits for a job or watches one, now and from now on, with Stopping. For the loop's own thread."""
+        self._stopping = True
+        for call in list(self._waiting):
+            call.cancel()
+
     async def submit(
         self,
         kind: str,
-        payload: Mapping[str, Any],
+        payload: Any,
         *,
         principal: str,
         model: str = "",
@@ -84,7 +100,7 @@ class Core:
         deadline_at: str = "",
         idempotency_key: str = "",
     ) -> str:
-        """Submit a job and return its id.
+        """Submit a job, whose payload is any JSON value, and return its id.
 
         With `model`, a name or `auto`, the core chooses who answers: `kind` is then `chat`, `generate` or `embed`.
         The deadline is an instant, RFC 3339, or `deadline_s` seconds from now; 0 attempts are as many as usual. Raises
@@ -108,7 +124,7 @@ class Core:
     async def job(self, job_id: str, *, principal: str, wait_s: float = 0.0, text: bool = False) -> tuple[pb.Job, str]:
         """Return a job and, with `text`, what it has said so far.
 
-        The answer waits up to `wait_s` seconds, 60 at most, for the job to finish. Raises NotFound.
+        The answer waits up to `wait_s` seconds, 60 at most, for the job to finish. Raises NotFound, Stopping.
         """
         wait_s = max(0.0, min(wait_s, _LONGEST_WAIT_S))
         request = pb.GetJobRequest(job_id=job_id, wait_s=wait_s, text=text)
@@ -120,32 +136,29 @@ class Core:
 
         A status is told at once and at each change. A core that goes away meanwhile is waited for, half a minute at
         most; nothing is told twice. Close the iteration (`contextlib.aclosing`) to end the call. Raises NotFound,
-        InvalidInput.
+        InvalidInput, Stopping.
         """
         place = Cursor.parse(after, field="after") if after else Cursor()
-        status, lost_at = "", None
+        status, there_at = "", anyio.current_time()
         while True:
             request = pb.StreamJobRequest(job_id=job_id, after=str(place) if place.seq else "", events=True)
             call = self._ready().StreamJob(request, metadata=_metadata(principal))
             try:
-                async for event in call:
-                    lost_at = None
-                    if event.type == "status":
-                        if event.message != status:
+                async with aclosing(self._cuttable(call)) as told:
+                    async for event in told:
+                        there_at = anyio.current_time()
+                        if event.type != "status":
+                            place = _place(event, place)
+                            yield event
+                        elif event.message != status:
                             status = event.message
                             yield event
-                    else:
-                        place = _place(event, place)
-                        yield event
                 return
-            except grpc.RpcError as error:
-                raised = _ours(error)
-                now = anyio.current_time()
-                lost_at = lost_at or now
-                if not isinstance(raised, Unavailable) or not status or now - lost_at >= _PATIENCE_S:
-                    raise raised from None
-            finally:
-                call.cancel()
+            except Stopping:
+                raise
+            except Unavailable:
+                if not status or anyio.current_time() - there_at >= _PATIENCE_S:
+                    raise
             await anyio.sleep(_AGAIN_S)
 
     async def cancel(self, job_id: str, *, principal: str) -> pb.Job:
@@ -185,11 +198,45 @@ class Core:
         return self._stub
 
     async def _call(self, method: str, request: Any, principal: str, *, more_s: float = 0.0) -> Any:
-        call = getattr(self._ready(), method)
+        call = getattr(self._ready(), method)(request, timeout=_CALL_S + more_s, metadata=_metadata(principal))
+        if more_s:
+            self._enter(call)
         try:
-            return await call(request, timeout=_CALL_S + more_s, metadata=_metadata(principal))
+            return await call
         except grpc.RpcError as error:
             raise _ours(error) from None
+        except asyncio.CancelledError:
+            self._look(call)
+            raise
+        finally:
+            self._waiting.discard(call)
+
+    async def _cuttable(self, call: Any) -> AsyncGenerator[pb.JobEvent]:
+        """Yield what a call streams; it ends with us."""
+        self._enter(call)
+        try:
+            async for event in call:
+                yield event
+        except grpc.RpcError as error:
+            raise _ours(error) from None
+        except asyncio.CancelledError:
+            self._look(call)
+            raise
+        finally:
+            self._waiting.discard(call)
+            call.cancel()
+
+    def _enter(self, call: Any) -> None:
+        """Have `stop` end this call."""
+        self._waiting.add(call)
+        if self._stopping:
+            call.cancel()
+
+    def _look(self, call: Any) -> None:
+        """Raise Stopping when it was `stop` that ended this call, and not who waits for it that was cancelled."""
+        task = asyncio.current_task()
+        if self._stopping and call.cancelled() and (task is None or not task.cancelling()):
+            raise Stopping("the bridge is about to stop; the job goes on") from None
 
 
 def _ours(error: grpc.RpcError) -> LlmMcpError:

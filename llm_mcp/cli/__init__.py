@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from . import bench, diagnose, jobs, limits, queues, run, schedules, serve
+from . import bench, diagnose, jobs, limits, mcp, queues, run, schedules, serve
 
 app = typer.Typer(
     name="llm-mcp",
@@ -31,6 +31,7 @@ app.add_typer(bench.app, name="bench")
 app.command("doctor")(diagnose.doctor)
 app.command("web")(serve.web)
 app.command("rpc")(serve.rpc)
+app.add_typer(mcp.app, name="mcp")
 app.command("worker")(serve.worker)
 app.command("migrate")(serve.migrate)
 app.command("version")(diagnose.version)

@@ -100,7 +100,7 @@ def _settings(scratch: Path) -> Settings:
 @contextmanager
 def _everything(settings: Settings, log: Path) -> Iterator[str]:
     """Run `llm-mcp up` and yield its base URL."""
-    argv = [sys.executable, "-m", "llm_mcp", "up", "--workers", str(_WORKERS)]
+    argv = [sys.executable, "-m", "llm_mcp", "up", "--no-mcp", "--workers", str(_WORKERS)]
     with log.open("wb") as said:
         up = Child("llm-mcp up", argv, environment=config.child_environment(settings), log=said)
         up.start()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -23,12 +25,24 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def settings(
-    *, data_dir: Path | None = None, dsn: str | None = None, http: str | None = None, grpc: str | None = None
+    *,
+    data_dir: Path | None = None,
+    dsn: str | None = None,
+    http: str | None = None,
+    grpc: str | None = None,
+    mcp: str | None = None,
 ) -> Settings:
     """Return the settings under these options. Raises SetupError."""
     from llm_mcp import config
 
-    return config.load(data_dir=data_dir, db_dsn=dsn, http_addr=http, grpc_addr=grpc)
+    return config.load(data_dir=data_dir, db_dsn=dsn, http_addr=http, grpc_addr=grpc, mcp_addr=mcp)
+
+
+def door(place: str) -> Callable[..., Any]:
+    """Return what a door has at `module:name`: a door does not import another."""
+    module, _, name = place.partition(":")
+    found: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return found
 
 
 def quiet(chosen: Settings) -> Settings:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import sys
-from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
-from .options import DataDir, Dsn, Grpc, Http, settings
+from .options import DataDir, Dsn, Grpc, Http, door, settings
 
 # By their import strings: a door does not import another.
 _WEB = "llm_mcp.web.server:serve"
@@ -23,6 +21,7 @@ def up(
     http: Http = None,
     grpc: Grpc = None,
     rpc: Annotated[bool, typer.Option("--rpc/--no-rpc", help="Serve gRPC too.")] = True,
+    mcp: Annotated[bool, typer.Option("--mcp/--no-mcp", help="Serve the MCP bridge too (MCP_HTTP_ADDR).")] = True,
     workers: Annotated[int | None, typer.Option(min=0, max=64, help="Worker processes; 0: none [default: 1].")] = None,
     model: Annotated[
         bool, typer.Option("--model/--no-model", help="Serve the embedded model when there is no Ollama.")
@@ -30,8 +29,8 @@ def up(
 ) -> None:
     """Run everything in one; Ctrl-C drains.
 
-    Postgres, a model, workers, the HTTP door and the gRPC door. Prints one line `ready http://HOST:PORT` on standard
-    output once it serves.
+    Postgres, a model, workers, the HTTP door, the gRPC door and the MCP bridge. Prints one line
+    `ready http://HOST:PORT` on standard output once it serves.
     """
     from llm_mcp import logs
     from llm_mcp.supervisor import Supervisor
@@ -39,7 +38,9 @@ def up(
     chosen = settings(data_dir=data_dir, dsn=dsn, http=http, grpc=grpc)
     logs.configure(chosen)
     count = chosen.worker_processes if workers is None else workers
-    supervisor = Supervisor(chosen, workers=count, model=model, rpc=rpc, say=lambda line: print(line, file=sys.stderr))
+    supervisor = Supervisor(
+        chosen, workers=count, model=model, rpc=rpc, mcp=mcp, say=lambda line: print(line, file=sys.stderr)
+    )
     supervisor.run(on_ready=lambda url: print(f"ready {url}", flush=True))
 
 
@@ -56,7 +57,7 @@ def web(
     """
     chosen = settings(data_dir=data_dir, dsn=dsn, http=http)
     count = chosen.web_processes if processes is None else processes
-    _door(_WEB)(chosen, processes=count, fd=fd)
+    door(_WEB)(chosen, processes=count, fd=fd)
 
 
 def rpc(data_dir: DataDir = None, dsn: Dsn = None, grpc: Grpc = None) -> None:
@@ -64,13 +65,7 @@ def rpc(data_dir: DataDir = None, dsn: Dsn = None, grpc: Grpc = None) -> None:
 
     The database must be migrated. Prints one line `ready grpc://HOST:PORT` on standard output once it serves.
     """
-    _door(_RPC)(settings(data_dir=data_dir, dsn=dsn, grpc=grpc))
-
-
-def _door(place: str) -> Callable[..., None]:
-    module, _, name = place.partition(":")
-    serve: Callable[..., None] = getattr(importlib.import_module(module), name)
-    return serve
+    door(_RPC)(settings(data_dir=data_dir, dsn=dsn, grpc=grpc))
 
 
 def worker(

@@ -146,12 +146,17 @@ def wait_gone(wanted: Any, *, pids: Collection[int] = (), timeout_s: float = 30.
 
 
 def start_up(data_dir: Path, *arguments: str, wait: bool = True, **chosen: Any) -> Up:
-    """Start `llm-mcp up` over this data directory with the tiny model, and wait for its ready line."""
+    """Start `llm-mcp up` over this data directory with the tiny model, and wait for its ready line.
+
+    The MCP bridge is left out, for those who are not about it, unless `--mcp` is among the arguments.
+    """
+    arguments = arguments if "--mcp" in arguments else ("--no-mcp", *arguments)
     settings = config.load(
         **{
             "data_dir": data_dir,
             "http_addr": "127.0.0.1:0",
             "grpc_addr": "127.0.0.1:0",
+            "mcp_addr": "127.0.0.1:0",
             "lease_s": 3.0,
             "reap_s": 0.2,
             "poll_s": 0.2,

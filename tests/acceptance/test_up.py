@@ -181,7 +181,7 @@ def test_a_dotenv_of_the_folder_is_read_once_and_by_nobody_below(scratch: Scratc
     environment = config.child_environment(settings)
     for name in ("LLM_MCP_ENV_FILE", "LLM_MCP_WORKER_THREADS"):
         del environment[name]
-    words = ["up", "--no-model"]
+    words = ["up", "--no-mcp", "--no-model"]
     made = subprocess.run(
         [*COMMAND, *words], env=environment, cwd=folder, capture_output=True, text=True, check=False, timeout=60
     )

@@ -1,0 +1,117 @@
+"""Serving the bridge: over HTTP, one process with one event loop, or over its standard input and output."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import socket
+import traceback
+
+import anyio
+import uvicorn
+
+from llm_mcp import listening, logs
+from llm_mcp.config import Settings
+from llm_mcp.signals import Signals
+
+from .app import create_app
+from .core import Core
+from .server import create_server
+
+_STOP = (signal.SIGTERM, signal.SIGINT)
+# What waits is told at once that we stop; what has not ended so long after is cut, s.
+_GRACE_S = 4
+_KEEP_S = 75
+# These say too much: each request, and ids of sessions.
+_QUIET = ("mcp", "uvicorn.error", "uvicorn.access", "sse_starlette", "httpx2", "httpcore2")
+
+
+def serve(settings: Settings, *, fd: int | None = None) -> None:
+    """Serve HTTP until SIGTERM or SIGINT, then tell what waits, and end within six seconds.
+
+    Parameters: `fd`, an inherited listening socket; None: `settings.mcp_addr` is opened. Prints one line
+    `ready mcp http://HOST:PORT` to standard output once requests are answered. Raises SetupError.
+    """
+    _log(settings)
+    with Signals(*_STOP) as signals:
+        core = Core(settings)
+        app = create_app(settings, core=core)
+        door = listening.bridge(settings) if fd is None else listening.inherited(fd)
+        chosen = uvicorn.Config(
+            app,
+            loop="asyncio",
+            http="h11",
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            backlog=listening.BACKLOG,
+            limit_concurrency=settings.max_connections,
+            timeout_keep_alive=_KEEP_S,
+            timeout_graceful_shutdown=_GRACE_S,
+        )
+        _Server(chosen, core, signals, listening.url(door)).run(sockets=[door])
+
+
+def serve_stdio(settings: Settings) -> None:
+    """Serve the one client at our standard input and output until it closes them. Raises SetupError.
+
+    Standard output is the protocol: the log goes to standard error.
+    """
+    _log(settings)
+    for number in _STOP:  # at once: who waits for a line of its client cannot be asked
+        signal.signal(number, signal.SIG_DFL)
+
+    async def run() -> None:
+        core = Core(settings)
+        async with core:
+            await create_server(lambda: core, settings).run_stdio_async()
+
+    anyio.run(run)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, which says when it is ready, and what waits in our application when it stops.
+
+    Parameters: `signals`, which has those that came before uvicorn heard; `url`, where it is reached.
+    """
+
+    def __init__(self, config: uvicorn.Config, core: Core, signals: Signals, url: str) -> None:
+        super().__init__(config)
+        self._core = core
+        self._signals = signals
+        self._url = url
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self._signals.caught(*_STOP):
+            self.should_exit = True
+        elif self.started:
+            print(f"ready mcp {self._url}", flush=True)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._core.stop()
+        await super().shutdown(sockets)
+
+
+class _Discreet(logging.Filter):
+    """Has errors of the SDK logged without their words: a client's may be among them."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.exc_info and record.exc_info[1] is not None and record.name.partition(".")[0] in _QUIET:
+            error = record.exc_info[1]
+            last = traceback.extract_tb(error.__traceback__)[-1:]
+            record.error = type(error).__name__
+            record.where = [f"{place.filename}:{place.lineno}" for place in last]
+            record.exc_info = record.exc_text = None
+        return True
+
+
+def _log(settings: Settings) -> None:
+    logs.configure(settings)
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(_Discreet())

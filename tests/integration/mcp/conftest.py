@@ -1,0 +1,73 @@
+"""Fixtures over a real bridge, before a real gRPC door."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from llm_mcp import config
+from llm_mcp.config import Settings
+from llm_mcp.embedded.postgres import EmbeddedPostgres
+from llm_mcp.runtime import Runtime
+from tests.conftest import _database
+from tests.integration.mcp.served import Bridge
+from tests.integration.rpc.served import Served
+from tests.integration.web.played import Player
+
+
+@pytest.fixture(scope="module")
+def dsn(postgres: EmbeddedPostgres, template: str) -> Iterator[str]:
+    """DSN of a database for all tests of a module: they tell their own jobs from others' by the kind."""
+    yield from _database(postgres, template)
+
+
+@pytest.fixture(scope="module")
+def rpc_settings(dsn: str, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Settings of the gRPC door."""
+    folder = tmp_path_factory.mktemp("rpc")
+    return config.load(
+        db_dsn=dsn, data_dir=folder, grpc_addr="127.0.0.1:0", local_ollama=False, max_body_bytes=2**20, poll_s=0.2
+    )
+
+
+@pytest.fixture(scope="module")
+def rpc(rpc_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """The gRPC door for the tests of a module that leave it as they found it."""
+    with Served(rpc_settings, tmp_path_factory.mktemp("log") / "rpc.log") as door:
+        assert door.line.startswith("ready grpc://127.0.0.1:"), door.log.read_text()
+        yield door
+
+
+@pytest.fixture(scope="module")
+def bridge_settings(rpc: Served, rpc_settings: Settings) -> Settings:
+    """Settings of a bridge that asks that door."""
+    return rpc_settings.model_copy(update={"grpc_addr": rpc.target, "mcp_addr": "127.0.0.1:0", "db_dsn": None})
+
+
+@pytest.fixture(scope="module")
+def served(bridge_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bridge]:
+    """One bridge for the tests of a module that leave it as they found it."""
+    with Bridge(bridge_settings, tmp_path_factory.mktemp("log") / "mcp.log") as bridge:
+        assert bridge.line.startswith("ready mcp http://127.0.0.1:"), bridge.log.read_text()
+        yield bridge
+
+
+@pytest.fixture
+def player(runtime: Runtime) -> Player:
+    """A worker played by the test."""
+    return Player(runtime)
+
+
+@pytest.fixture
+def kind() -> str:
+    """A kind nobody registered and no other test uses."""
+    return f"test.{uuid4().hex}"
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    """Where a bridge of a test's own logs to."""
+    return tmp_path / "mcp.log"
