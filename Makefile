@@ -27,7 +27,7 @@ endif
 help: ## say what can be made
 	@echo 'make TARGET [PYTHON=/path/to/python3] [ARGS="more words for test, bench or lock"]'
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r name what; do \
-	  printf '  %-7s %s\n' "$$name" "$$what"; done
+	  printf '  %-11s %s\n' "$$name" "$$what"; done
 
 .PHONY: setup
 setup: .venv/.installed ## make .venv: everything in requirements.lock, and llm-mcp itself (editable)
@@ -69,6 +69,14 @@ chaos: .venv/.installed ## kill, freeze, cut off and restart what runs, then jud
 .PHONY: clients
 clients: .venv/.installed ## run real clients, each in an environment of its own, against a server (4 min); writes docs/clients.md
 	@$(BIN)/python -m tests.contract.clients $(ARGS)
+
+.PHONY: mcpclients
+mcpclients: .venv/.installed ## run real MCP clients, each in an environment of its own, against the bridge; writes docs/mcp-clients.md
+	@$(BIN)/python -m tests.contract.mcp $(ARGS)
+
+.PHONY: conformance
+conformance: .venv/.installed ## run the conformance suites of MCP, with the harness that npm has, against the bridge (1 min)
+	@$(BIN)/python -m tests.conformance $(ARGS)
 
 .PHONY: fmt
 fmt: .venv/.installed ## format, and fix what the linter can fix
