@@ -10,9 +10,7 @@ from mcp.server import MCPServer
 from mcp.server.auth.middleware.auth_context import AuthContextMiddleware
 from mcp.server.streamable_http import EventStore
 from mcp.server.transport_security import TransportSecuritySettings
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import Response
+from starlette.routing import Router
 from starlette.types import ASGIApp
 
 from llm_mcp import listening
@@ -23,7 +21,6 @@ from . import bridge
 from .core import Core
 from .guard import MCP_PATH, Guard
 from .passing import Passing
-from .replies import answer
 from .server import create_server
 from .tokens import Tokens
 
@@ -62,7 +59,7 @@ def create_app(
     )
 
     @asynccontextmanager
-    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+    async def lifespan(_app: object) -> AsyncIterator[None]:
         async with used, passing.opened(), made.session_manager.run(), anyio.create_task_group() as group:
             if tokens is not None:
                 group.start_soon(tokens.follow)
@@ -70,10 +67,8 @@ def create_app(
             group.cancel_scope.cancel()
 
     routes = [*sessions.routes, *bridge.routes(used, limit_bytes=settings.max_body_bytes), *passing.routes()]
-    app = Starlette(
-        routes=routes, lifespan=lifespan, exception_handlers={404: _no_such_path, 405: _not_with_this_method}
-    )
-    app.router.redirect_slashes = False
+    # Nothing but the routes: what goes wrong is the guard's to answer.
+    app = Router(routes, lifespan=lifespan, redirect_slashes=False)
     return Guard(AuthContextMiddleware(app), settings, tokens)
 
 
@@ -86,11 +81,3 @@ def _security(settings: Settings) -> TransportSecuritySettings:
     forms = [form for name in names for form in (name, f"{name}:*")]
     origins = [f"{scheme}://{form}" for scheme in ("http", "https") for form in forms]
     return TransportSecuritySettings(allowed_hosts=forms, allowed_origins=origins)
-
-
-async def _no_such_path(_request: Request, _error: Exception) -> Response:
-    return answer({"error": "not_found", "message": "no such path"}, 404)
-
-
-async def _not_with_this_method(_request: Request, _error: Exception) -> Response:
-    return answer({"error": "method_not_allowed", "message": "not with this method"}, 405)

@@ -16,6 +16,7 @@ import orjson
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.auth.provider import AccessToken
 from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from llm_mcp.callers import Guard as Callers
@@ -31,8 +32,9 @@ MCP_PATH = "/mcp"
 HEALTH_PATHS = frozenset({"/health", "/healthz"})
 _REALM = 'Bearer realm="llm-mcp"'
 _REFUSED, _TOO_OFTEN = -32000, -32005
-# Of a body over the limit so much is read, as multiples of it, before its sender is told: else many see no answer.
-_READ_PAST = 2
+# Of a body over the limit so much is read, bytes, before its sender is told: else many see no answer.
+_READ_PAST_BYTES = 64 * 2**20
+_WORDS = {404: ("not_found", "no such path"), 405: ("method_not_allowed", "not with this method")}
 
 
 class _Over(Exception):
@@ -81,12 +83,15 @@ class Guard:
             headers = Headers(scope=scope)
             principal = self._look(scope, headers)
             if (told := _length(headers)) > self._limit_bytes:
-                await self._read_past(receive, told)
+                await _read_past(receive, told)
                 raise _Over
             with acting(principal):
                 await self._app(self._known(scope, principal), self._limited(receive), sending)
         except Refused as refused:
             await _refuse(scope, send, refused)
+        except HTTPException as error:
+            word, words = _WORDS.get(error.status_code, ("bad_request", error.detail))
+            await _refuse(scope, send, Refused(error.status_code, {"error": word, "message": words}, error.headers))
         except _Over:
             words = f"the body is over the limit of {self._limit_bytes} bytes"
             over = Refused(413, {"error": "body_too_large", "message": words}, {"connection": "close"})
@@ -142,7 +147,8 @@ class Guard:
             for name, value in scope["headers"]
             if name != b"authorization"
         ]
-        changed = {**scope, "headers": named}
+        # With an `app` what is not found is raised, for us to answer.
+        changed = {**scope, "headers": named, "app": self._app}
         if self._tokens is not None:
             held = AccessToken(token="", client_id=principal.name, scopes=sorted(principal.scopes))
             changed["user"] = AuthenticatedUser(held)
@@ -161,12 +167,13 @@ class Guard:
 
         return receiving
 
-    async def _read_past(self, receive: Receive, told: int) -> None:
-        """Read a body that is refused, unless it is out of all proportion, so that its sender hears the answer."""
-        more = told <= _READ_PAST * self._limit_bytes
-        while more:
-            message = await receive()
-            more = bool(message.get("more_body", False))
+
+async def _read_past(receive: Receive, told: int) -> None:
+    """Read a body of so many bytes that is refused, unless it is out of all proportion: its sender may hear us then."""
+    more = told <= _READ_PAST_BYTES
+    while more:
+        message = await receive()
+        more = bool(message.get("more_body", False))
 
 
 async def _refuse(scope: Scope, send: Send, refused: Refused) -> None:

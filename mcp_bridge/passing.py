@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 
 import httpx2
 from starlette.requests import Request
@@ -52,8 +53,9 @@ class Passing:
     async def opened(self) -> AsyncIterator[None]:
         """Keep connections to the core while entered."""
         timeout = httpx2.Timeout(self._timeout_s, connect=_CONNECT_S)
-        # No proxy of the surroundings: the core is ours.
-        async with httpx2.AsyncClient(base_url=self._base, timeout=timeout, trust_env=False) as http:
+        # No proxy of the surroundings: the core is ours. And no cookies: what one client is given is not another's.
+        none = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
+        async with httpx2.AsyncClient(base_url=self._base, timeout=timeout, trust_env=False, cookies=none) as http:
             self._http = http
             yield
             self._http = None
@@ -79,8 +81,7 @@ class Passing:
         try:
             told = await self._http.request(
                 request.method,
-                to,
-                params=request.url.query or None,
+                f"{to}?{request.url.query}" if request.url.query else to,
                 content=await request.body() or None,
                 headers={"content-type": said} if said else None,
             )

@@ -62,7 +62,7 @@ def test_what_is_left_out_is_as_the_contract_says(served: Bridge) -> None:
         (b"[]", 400, "invalid_json", None),
         (b'"x"', 400, "invalid_json", None),
         (b'{"kind": "echo"} {}', 400, "invalid_json", None),
-        (b'{"kind": "echo", "payload": NaN}', 400, "invalid_json", None),
+        (b'{"kind": "echo", "payload": NaN}', 400, "invalid_json", "payload"),
         (b'{"kind": 7}', 400, "invalid_input", "kind"),
         (b'{"kind": "echo", "priority": "1"}', 400, "invalid_input", "priority"),
         (b'{"kind": "echo", "priority": 1.5}', 400, "invalid_input", "priority"),
@@ -70,7 +70,7 @@ def test_what_is_left_out_is_as_the_contract_says(served: Bridge) -> None:
         (b'{"kind": "echo", "max_attempts": true}', 400, "invalid_input", "max_attempts"),
         (b'{"kind": "echo", "deadline_at": "soon"}', 400, "invalid_deadline_at", "deadline_at"),
         (b'{"kind": "echo", "source": {}}', 400, "invalid_input", "source"),
-        (b'{"kind": "ollama.generate", "payload": {"prompt": 7}}', 400, "invalid_input", "payload.prompt"),
+        (b'{"kind": "ollama.generate", "payload": {"prompt": 7}}', 400, "invalid_payload", "payload.prompt"),
         (b'{"prompt": "x", "model": 7}', 400, "invalid_input", "model"),
         (b'{"prompt": "x", "device": "nowhere"}', 400, "invalid_input", "device"),
     ],
@@ -130,19 +130,22 @@ def test_a_stream_goes_on_where_it_was_left(served: Bridge, player: Player, kind
         assert watch.status == 400
 
 
-def test_a_watcher_that_leaves_ends_the_call(served: Bridge, rpc: Served, player: Player, kind: str) -> None:
-    """The gRPC door has a bounded number of places: if calls went on without their watchers, it would be full."""
-    job_id = _submitted(served, {"kind": kind})
-    before = _connections(rpc)
-    for _ in range(3):
-        with served.watch(f"/jobs/{job_id}/stream") as watch:
-            next(watch.frames())
-    player.claim(job_id, kind).done({})
-    until(lambda: _connections(rpc) <= before)
+def test_a_watcher_that_leaves_ends_the_call(
+    bridge_settings: Settings, rpc_settings: Settings, tmp_path: Path, log: Path, kind: str
+) -> None:
+    """The core has places for two watchers: whose call went on without its watcher, would keep one."""
+    with (
+        Served(rpc_settings.model_copy(update={"max_streams": 2}), tmp_path / "rpc.log") as door,
+        Bridge(bridge_settings.model_copy(update={"grpc_addr": door.target}), log) as bridge,
+    ):
+        job_id = _submitted(bridge, {"kind": kind})
 
+        def watched() -> bool:
+            with bridge.watch(f"/jobs/{job_id}/stream") as watch:
+                return next(watch.frames()).event == "status"
 
-def _connections(rpc: Served) -> int:
-    return 0
+        for _ in range(6):
+            until(watched, every_s=0.05)
 
 
 def test_a_core_that_is_away_and_comes_back(

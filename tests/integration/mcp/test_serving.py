@@ -1,0 +1,191 @@
+"""The bridge as a process: where it listens, how it stops, what it says; and over standard input and output."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from mcp import Client, StdioServerParameters
+from mcp.client.stdio import stdio_client
+
+from llm_mcp.config import Settings, child_environment
+from tests.integration.mcp.served import Bridge, Frame, Told
+from tests.integration.web.played import Player
+from tests.waiting import until
+
+_BOTH = "application/json, text/event-stream"
+_META = {
+    "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+    "io.modelcontextprotocol/clientCapabilities": {},
+    "io.modelcontextprotocol/clientInfo": {"name": "t", "version": "0"},
+}
+
+
+def _status(bridge: Bridge, job_id: str, wait_s: float) -> Told:
+    """Call the tool that waits for a job."""
+    arguments = {"job_id": job_id, "wait_s": wait_s}
+    call = {"name": "llm_job_status", "arguments": arguments, "_meta": _META}
+    body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": call}
+    head = {"Mcp_Protocol_Version": "2026-07-28", "Mcp_Method": "tools/call", "Mcp_Name": "llm_job_status"}
+    return bridge.ask("POST", "/mcp", body, Accept=_BOTH, **head)
+
+
+def test_a_stop_tells_what_waits_and_takes_no_time(
+    bridge_settings: Settings, player: Player, log: Path, kind: str
+) -> None:
+    told: list[Told] = []
+    frames: list[Frame] = []
+    with Bridge(bridge_settings, log) as bridge:
+        job_id = bridge.ask("POST", "/submit", {"kind": kind}).json["job_id"]
+        attempt = player.claim(job_id, kind)
+        with bridge.watch(f"/jobs/{job_id}/stream") as watch:
+            asking = [threading.Thread(target=lambda: told.append(_status(bridge, job_id, 45))) for _ in range(5)]
+            watching = threading.Thread(target=lambda: frames.extend(watch.frames()))
+            for thread in (*asking, watching):
+                thread.start()
+            until(lambda: len(frames) >= 1)
+            _in_flight(bridge, 6)
+            code, seconds = bridge.stop()
+            for thread in (*asking, watching):
+                thread.join(timeout=20)
+        assert code == 0, log.read_text()
+        assert seconds < 6
+        assert len(told) == 5
+        assert all(answer.status == 200 and job_id in answer.body.decode() for answer in told), told
+        assert frames[-1] == Frame("bye", "", {})
+        attempt.done({})  # the job went on
+    assert "Traceback" not in log.read_text()
+
+
+def _in_flight(bridge: Bridge, count: int) -> None:
+    """Wait until so many connections are open to the bridge."""
+    port = f":{int(bridge.url.rpartition(':')[2]):04X}"
+
+    def open_ones() -> bool:
+        lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
+        return sum(line.split()[1].endswith(port) and line.split()[3] == "01" for line in lines) >= count
+
+    until(open_ones)
+
+
+def test_a_tool_that_does_not_end_is_cut(tmp_path: Path, log: Path, bridge_settings: Settings) -> None:
+    """A call to a core that accepts and says nothing ends at the latest when the process does."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        with Bridge(bridge_settings.model_copy(update={"grpc_addr": address}), log) as bridge:
+
+            def ask() -> None:
+                with suppress(OSError):
+                    bridge.ask("GET", "/jobs/x")
+
+            asking = threading.Thread(target=ask)
+            asking.start()
+            _in_flight(bridge, 1)
+            code, seconds = bridge.stop()
+            asking.join(timeout=20)
+    assert (code, seconds < 6) == (0, True), (code, seconds)
+
+
+def test_a_port_that_is_taken(served: Bridge, bridge_settings: Settings, log: Path) -> None:
+    taken = served.url.removeprefix("http://")
+    with Bridge(bridge_settings.model_copy(update={"mcp_addr": taken}), log) as bridge:
+        assert bridge.ended == 1
+    assert log.read_text() == f"llm-mcp: MCP_HTTP_ADDR: cannot listen on {taken}: Address already in use\n"
+
+
+def test_it_says_little_and_nothing_of_a_client(served: Bridge) -> None:
+    secret = "a prompt of mine 8e1d"
+    for path in ("/submit", "/mcp"):
+        served.ask("POST", path, {"kind": "echo", "payload": secret, "method": secret, "id": 1}, Accept=_BOTH)
+        served.ask("POST", path, secret.encode(), Authorization=f"Bearer {secret}", Accept=_BOTH)
+    said = served.log.read_text()
+    assert secret not in said
+    assert [line for line in said.splitlines() if json.loads(line)["level"] not in ("warning", "error")] == []
+
+
+def test_over_standard_input_and_output(bridge_settings: Settings, player: Player, tmp_path: Path) -> None:
+    async def run() -> None:
+        with (tmp_path / "err").open("w") as err:
+            command = StdioServerParameters(
+                command=sys.executable,
+                args=["-m", "llm_mcp", "mcp", "--stdio"],
+                env=child_environment(bridge_settings),
+            )
+            async with Client(_over(command, err)) as client:
+                names = {tool.name for tool in (await client.list_tools()).tools}
+                assert "llm_job_status" in names
+                made = await client.call_tool("llm_submit", {"kind": "echo", "params_json": "{}"})
+                assert not made.is_error, made
+
+    anyio.run(run)
+    assert (tmp_path / "err").read_text() == ""
+
+
+def _over(command: StdioServerParameters, err: Any) -> Any:
+    return stdio_client(command, errlog=err)
+
+
+def test_without_a_core_a_tool_says_so(bridge_settings: Settings, tmp_path: Path) -> None:
+    settings = bridge_settings.model_copy(update={"grpc_addr": "127.0.0.1:1"})
+
+    async def run() -> None:
+        command = StdioServerParameters(
+            command=sys.executable, args=["-m", "llm_mcp", "mcp", "--stdio"], env=child_environment(settings)
+        )
+        async with Client(command) as client:
+            told = await client.call_tool("llm_jobs", {})
+            assert told.is_error
+            assert "127.0.0.1" not in str(told.content)
+            assert (await client.list_tools()).tools
+
+    anyio.run(run)
+
+
+def test_stdio_ends_with_its_client(bridge_settings: Settings, tmp_path: Path) -> None:
+    for number in (None, signal.SIGTERM, signal.SIGINT):
+        with (tmp_path / "err").open("w") as err:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "llm_mcp", "mcp", "--stdio"],
+                env=child_environment(bridge_settings),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=err,
+            )
+            assert process.stdin is not None
+            assert process.stdout is not None
+            process.stdin.write(b"nonsense\n")
+            process.stdin.flush()
+            assert json.loads(process.stdout.readline())["error"]["code"] == -32700
+            if number is None:
+                process.stdin.close()
+            else:
+                os.kill(process.pid, number)
+            assert process.wait(timeout=10) == (-number if number else 0), number
+            process.stdout.close()
+            if number:
+                process.stdin.close()
+
+
+@pytest.mark.parametrize("words", [["--stdio", "--http", "127.0.0.1:0"], ["--http", "nonsense"], ["--fd", "0"]])
+def test_nonsense_is_one_line(words: list[str]) -> None:
+    made = subprocess.run(
+        [sys.executable, "-m", "llm_mcp", "mcp", *words],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert made.returncode in (1, 2)
+    assert "Traceback" not in made.stderr
+    assert made.stdout == ""
