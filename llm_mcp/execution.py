@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -13,13 +13,13 @@ from .errors import ProviderError
 from .http import Wire
 from .providers.base import Delta, Provider, Reply
 from .run import Run
+from .runtime import Runtime
 
 Verb = Literal["generate", "chat", "embed"]
 
 _MILLION = Decimal(1_000_000)
 _FREE = frozenset({"ollama"})
 """Providers on machines of one's own: a call costs nothing, and reasoning is shown unless refused."""
-_thread = threading.local()
 
 
 def call(run: Run, provider: str, verb: Verb, payload: BaseModel) -> dict[str, Any]:
@@ -29,17 +29,17 @@ def call(run: Run, provider: str, verb: Verb, payload: BaseModel) -> dict[str, A
     """
     asked = payload.model_dump(exclude_unset=True)
     run.awaited = asked.get("stream") is not False  # who wants the whole answer has it sooner without
-    wire = _wire(run)
-    run.when_cut(wire.arm())
-    try:
-        reply = _ask(run.runtime.provider(provider, device_id=_device(provider, asked)), verb, asked, wire, run)
-    except ProviderError as error:
-        run.check()  # the provider failed while the attempt was being cut: nobody wants to hear of it
-        told = {"failure": error.code, "status": error.status, "retry_after_s": error.retry_after_s}
-        run.metrics.update({name: value for name, value in told.items() if value is not None})
-        raise
-    finally:
-        run.when_cut(None)
+    with run.runtime.part("wires", _Wires).lent() as wire:
+        run.when_cut(wire.arm())
+        try:
+            reply = _ask(run.runtime.provider(provider, device_id=_device(provider, asked)), verb, asked, wire, run)
+        except ProviderError as error:
+            run.check()  # the provider failed while the attempt was being cut: nobody wants to hear of it
+            told = {"failure": error.code, "status": error.status, "retry_after_s": error.retry_after_s}
+            run.metrics.update({name: value for name, value in told.items() if value is not None})
+            raise
+        finally:
+            run.when_cut(None)
     used = {"tokens_in": reply.usage.tokens_in, "tokens_out": reply.usage.tokens_out}
     run.metrics.update(provider=provider, model=reply.model, **used)
     run.usage(provider=provider, model=reply.model, **used)
@@ -118,9 +118,25 @@ def _device(provider: str, asked: Mapping[str, Any]) -> str | None:
     return device_id if provider == "ollama" and isinstance(device_id, str) else None
 
 
-def _wire(run: Run) -> Wire:
-    """Return this worker thread's HTTP client."""
-    wire: Wire | None = getattr(_thread, "wire", None)
-    if wire is None:
-        wire = _thread.wire = Wire(read_timeout_s=run.runtime.settings.provider_timeout_s)
-    return wire
+class _Wires:
+    """The HTTP clients of a process's calls, as many as it ever made at once.
+
+    The one used last is lent first, whichever thread asks: its connection is there and warm, and a machine is held no
+    more connections to than it is asked at once.
+    """
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._read_timeout_s = runtime.settings.provider_timeout_s
+        self._idle: list[Wire] = []  # append and pop are safe between threads
+
+    @contextmanager
+    def lent(self) -> Iterator[Wire]:
+        """Lend one to the calling thread, while entered."""
+        try:
+            wire = self._idle.pop()
+        except IndexError:
+            wire = Wire(read_timeout_s=self._read_timeout_s)
+        try:
+            yield wire
+        finally:
+            self._idle.append(wire)

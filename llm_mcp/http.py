@@ -51,7 +51,7 @@ def _tls() -> ssl.SSLContext:
 
 
 class Wire:
-    """One thread's HTTP client, kept between jobs so that connections are reused.
+    """An HTTP client for one thread at a time, kept between jobs so that connections are reused.
 
     Parameters: `read_timeout_s`, the longest silence of a peer, s; `connect_timeout_s`, for each of its addresses, s;
     `max_bytes` and `max_line_bytes`, the largest answer and the longest line of one, bytes.
@@ -78,7 +78,7 @@ class Wire:
         }
         transport = httpx2.HTTPTransport(verify=_tls(), trust_env=False, limits=_LIMITS, socket_options=[*_KEEPALIVE])
         self._transport = transport
-        self._finalizer = weakref.finalize(self, transport.close)  # a thread that ends leaves no open socket behind
+        self._finalizer = weakref.finalize(self, transport.close)  # who drops it leaves no socket open
         self._mutex = threading.Lock()
         self._cut = threading.Event()
         self._sockets: list[socket.socket] = []
