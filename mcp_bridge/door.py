@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing, suppress
 from typing import Any
 
@@ -16,7 +17,7 @@ from llm_mcp.config import Settings
 from llm_mcp.errors import LlmMcpError, Unavailable
 from llm_mcp.rpc import llm_pb2 as pb
 
-from . import refusals
+from . import answers, refusals
 from .attendance import Attendance
 from .core import Core, Stopping
 from .principal import CLOUD
@@ -26,6 +27,8 @@ from .progress import Progress
 _FRESH_S = 5.0
 # How long writing a job may take once its caller is gone, s: a job that was written must be known, to be cancelled.
 _WRITE_S = 10.0
+# A core that is away is waited for so long, asked again so often, s.
+_PATIENCE_S, _AGAIN_S = 30.0, 0.5
 _CLOUDS = ("openai", "openrouter")
 _PAID = "allow_cloud=true, which costs money"
 
@@ -38,7 +41,8 @@ class Door:
         self.settings = settings
         self.attendance = Attendance(core, grace_s=settings.mcp_abandon_grace_s)
         self._models: list[pb.Model] = []
-        self._looked_at: float | None = None
+        self._looked_at = -math.inf
+        self._looking = anyio.Lock()
 
     @property
     def reaches_out(self) -> bool:
@@ -47,11 +51,13 @@ class Door:
 
     async def models(self, *, anew: bool = False) -> list[pb.Model]:
         """Return the models that can be named, as they were a moment ago, or `anew` as they are."""
-        now = anyio.current_time()
-        if anew or self._looked_at is None or now - self._looked_at > _FRESH_S:
-            self._models = await self.core().models()
-            self._looked_at = now
-        return self._models
+        asked_at = anyio.current_time()
+        async with self._looking:  # who waited for another's look has what that one saw
+            if self._looked_at < (asked_at if anew else asked_at - _FRESH_S):
+                began_at = anyio.current_time()
+                self._models = await self.core().models()
+                self._looked_at = began_at
+            return self._models
 
     async def admit(self, model: str, verb: str, *, allow_cloud: bool) -> None:
         """Let a call for a model pass.
@@ -84,15 +90,31 @@ class Door:
             return await self.core().submit(kind, payload, principal=principal, **options)
         raise Unavailable("the core did not answer in time", retry_after_s=5.0)
 
-    async def keep_here(self, job: pb.Job, *, principal: str) -> None:
-        """Cancel a job that was routed to the cloud though it must not be: the machine that had its model just went.
+    async def wait(
+        self,
+        job_id: str,
+        ctx: Context[Any, Any],
+        *,
+        principal: str,
+        question: str,
+        wait_s: float,
+        allow_cloud: bool,
+    ) -> tuple[pb.Job, str]:
+        """Wait for a job that was asked for here, as `follow` does, and return it and what it has said so far.
 
-        Raises ToolError then.
+        Who is cancelled meanwhile leaves it: see `Attendance.waiting`; `question` is what it was asked.
         """
-        if job.kind.partition(".")[0] in _CLOUDS:
-            with suppress(LlmMcpError):
-                await self.core().cancel(job.id, principal=principal)
-            raise ToolError(f"the machine that has this model just went away: try again, or {_PAID}")
+        async with self.attendance.waiting(
+            job_id, principal=principal, question=question, unwanted=lambda: _unwanted(ctx)
+        ):
+            await self.follow(job_id, ctx, principal=principal, wait_s=wait_s, allow_cloud=allow_cloud)
+            try:
+                job, said = await self.job(job_id, principal=principal)
+            except Unavailable as error:
+                raise _lost(error, job_id) from None
+            if not allow_cloud:
+                await self.keep_here(job, principal=principal)
+            return job, said
 
     async def follow(
         self, job_id: str, ctx: Context[Any, Any], *, principal: str, wait_s: float, allow_cloud: bool = True
@@ -101,33 +123,68 @@ class Door:
 
         Raises ToolError as `keep_here` does, and when the core goes away for long; NotFound.
         """
+        if wait_s <= 0:
+            return
         progress = Progress(ctx.report_progress, job_id)
         raised: Exception | None = None
+
+        async def listen() -> None:
+            async with aclosing(self.core().events(job_id, principal=principal)) as events:
+                async for event in events:
+                    progress.note(event)
+                    if event.type == "status":
+                        await ctx.notify_resource_updated(f"llm://jobs/{job_id}")
+                        if not allow_cloud:
+                            await self.keep_here(_job(event), principal=principal)
+
         with anyio.move_on_after(min(wait_s, self.settings.mcp_max_wait_s)):
             async with anyio.create_task_group() as group:
                 group.start_soon(progress.tell)
                 try:
-                    async with aclosing(self.core().events(job_id, principal=principal)) as events:
-                        async for event in events:
-                            progress.note(event)
-                            if event.type == "status" and not allow_cloud:
-                                await self.keep_here(_job(event), principal=principal)
+                    await _patiently(listen)
                 except Stopping:
                     pass  # the job goes on, and its caller is told how to ask for it
                 except (LlmMcpError, ToolError) as error:
-                    raised = error
+                    raised = error  # raised in the group it would come out as a group of errors
                 group.cancel_scope.cancel()
         if isinstance(raised, Unavailable):
-            raise ToolError(f"{refusals.words(raised)}; the job goes on: llm_job_status(job_id={job_id!r})")
+            raise _lost(raised, job_id)
         if raised is not None:
             raise raised
+
+    async def keep_here(self, job: pb.Job, *, principal: str) -> None:
+        """Cancel a job that was routed to the cloud though it must not be: the machine that had its model just went.
+
+        Raises ToolError then.
+        """
+        if job.kind.partition(".")[0] in _CLOUDS and not answers.final(job):
+            with suppress(LlmMcpError):
+                await self.core().cancel(job.id, principal=principal)
+            raise ToolError(f"the machine that has this model just went away: try again, or {_PAID}")
 
     async def job(self, job_id: str, *, principal: str) -> tuple[pb.Job, str]:
         """Return a job and what it has said so far. Raises NotFound, Unavailable."""
         return await self.core().job(job_id, principal=principal, text=True)
 
 
-def unwanted(ctx: Context[Any, Any]) -> bool:
+async def _patiently(listen: Callable[[], Awaitable[None]]) -> None:
+    """Listen, and again when the core is away at first: a job that was written is there when it comes back."""
+    began_at = anyio.current_time()
+    while True:
+        try:
+            await listen()
+            return
+        except Unavailable as error:
+            if isinstance(error, Stopping) or anyio.current_time() - began_at >= _PATIENCE_S:
+                raise
+        await anyio.sleep(_AGAIN_S)
+
+
+def _lost(error: Unavailable, job_id: str) -> ToolError:
+    return ToolError(f"{refusals.words(error)}; the job goes on: llm_job_status(job_id={job_id!r})")
+
+
+def _unwanted(ctx: Context[Any, Any]) -> bool:
     """Say whether the caller of this request has said that it does not want the answer any more.
 
     The SDK marks the request, in both eras, before it cancels it, and shows the mark to nobody: without it every caller

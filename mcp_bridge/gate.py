@@ -22,7 +22,7 @@ _SCOPES = {
     "resources/read": READ,
     "resources/subscribe": READ,
     "completion/complete": READ,
-    "tasks/get": READ,
+    "tasks/get": SUBMIT,
     "tasks/update": SUBMIT,
     "tasks/cancel": SUBMIT,
 }

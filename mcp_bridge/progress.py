@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import anyio
 import orjson
@@ -44,7 +45,8 @@ class Progress:
             self._changed = anyio.Event()
             # Seconds, which only grow; a clock that stands still must not repeat a number.
             last = max(round(anyio.current_time() - began_at, 2), last + 0.01)
-            await self._report(last, None, self.message())
+            with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):  # who left is cancelled, in a moment
+                await self._report(last, None, self.message())
             await anyio.sleep(LEAST_S)
             with anyio.move_on_after(MOST_S - LEAST_S):
                 await self._changed.wait()

@@ -14,7 +14,7 @@ from llm_mcp.errors import InvalidInput
 from .. import answers
 from ..answers import JobResult
 from ..attendance import question
-from ..door import Door, unwanted
+from ..door import Door
 from ..principal import SUBMIT, current
 from ..schema import BridgeTool, tool
 from ..tasks import TaskStarted, declared, task_of
@@ -33,6 +33,8 @@ Texts = Annotated[list[words.Text], Field(max_length=words.MOST_TEXTS, descripti
 Params = Annotated[
     str, Field(max_length=1_000_000, description='More fields as a JSON object, e.g. {"messages": [], "options": {}}')
 ]
+MaybeTokens = Annotated[int, Field(ge=0, le=1_000_000, description="0: the model's own")]
+MaybeTemperature = Annotated[float, Field(ge=-1, le=2, description="-1: the model's own")]
 Priority = Annotated[int, Field(ge=-100, le=100, description="Higher goes first")]
 
 
@@ -55,7 +57,8 @@ def tools(door: Door) -> list[BridgeTool]:
         payload = {"prompt": prompt, "max_tokens": max_tokens, "temperature": temperature}
         if system:
             payload["system"] = system
-        asked = question(principal, "llm_chat", {**payload, "model": model, "key": idempotency_key})
+        known = {"model": model, "key": idempotency_key, "cloud": allow_cloud}
+        asked = question(principal, "llm_chat", {**payload, **known})
         job_id = door.attendance.take_up(asked) or await door.submit(
             "chat",
             payload,
@@ -69,9 +72,9 @@ def tools(door: Door) -> list[BridgeTool]:
             if not allow_cloud:
                 await door.keep_here(job, principal=principal)
             raise TaskStarted(task_of(job, door.settings))
-        async with door.attendance.waiting(job_id, principal=principal, question=asked, unwanted=lambda: unwanted(ctx)):
-            await door.follow(job_id, ctx, principal=principal, wait_s=wait_s, allow_cloud=allow_cloud)
-            job, said = await door.job(job_id, principal=principal)
+        job, said = await door.wait(
+            job_id, ctx, principal=principal, question=asked, wait_s=wait_s, allow_cloud=allow_cloud
+        )
         return answers.answer(job, said, failed_is_error=True)
 
     async def llm_submit(
@@ -80,13 +83,20 @@ def tools(door: Door) -> list[BridgeTool]:
         system: words.System = "",
         texts: Texts = [],  # noqa: B006 - read only; a model is shown an empty list, not null
         model: words.Model = "auto",
+        max_tokens: MaybeTokens = 0,
+        temperature: MaybeTemperature = -1,
         params_json: Params = "",
         allow_cloud: words.AllowCloud = False,
         priority: Priority = 0,
         idempotency_key: words.Key = "",
     ) -> JobResult:
         principal = current().name
-        payload = _payload(kind, prompt, system, list(texts), _more(params_json))
+        more: dict[str, Any] = {}
+        if max_tokens:
+            more["max_tokens"] = max_tokens
+        if temperature >= 0:
+            more["temperature"] = temperature
+        payload = _payload(kind, prompt, system, list(texts), more | _more(params_json))
         if kind != "echo":
             await door.admit(model, kind, allow_cloud=allow_cloud)
         job_id = await door.submit(

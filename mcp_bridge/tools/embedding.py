@@ -13,7 +13,7 @@ from llm_mcp.rpc import llm_pb2 as pb
 
 from .. import answers
 from ..attendance import question
-from ..door import Door, unwanted
+from ..door import Door
 from ..principal import SUBMIT, current
 from ..schema import BridgeTool, tool
 from . import words
@@ -49,13 +49,13 @@ def tools(door: Door) -> list[BridgeTool]:
         principal = current().name
         await door.admit(model, "embed", allow_cloud=allow_cloud)
         payload = {"input": list(texts)}
-        asked = question(principal, "llm_embed", {**payload, "model": model})
+        asked = question(principal, "llm_embed", {**payload, "model": model, "cloud": allow_cloud})
         job_id = door.attendance.take_up(asked) or await door.submit(
             "embed", payload, principal=principal, model=model or "auto", deadline_s=door.settings.mcp_deadline_s
         )
-        async with door.attendance.waiting(job_id, principal=principal, question=asked, unwanted=lambda: unwanted(ctx)):
-            await door.follow(job_id, ctx, principal=principal, wait_s=wait_s, allow_cloud=allow_cloud)
-            job, _ = await door.job(job_id, principal=principal)
+        job, _ = await door.wait(
+            job_id, ctx, principal=principal, question=asked, wait_s=wait_s, allow_cloud=allow_cloud
+        )
         return _result(job)
 
     return [
@@ -75,22 +75,21 @@ def _result(job: pb.Job) -> CallToolResult:
     made = answers.described(job)
     vectors = answers.vectors_of(job) if made.status == "done" else []
     uri = f"llm://jobs/{job.id}/result"
+    long = len(orjson.dumps(vectors)) > _MOST_BYTES
     told = Vectors(
         job_id=job.id,
         status=made.status,
         model=made.model,
         count=len(vectors),
         dimensions=len(vectors[0]) if vectors else 0,
-        vectors=vectors,
+        vectors=[] if long else vectors,
         result_uri=uri,
         hint=made.hint,
     )
     here = made.text if vectors else f"[{made.status}] {made.hint}"
     facts = f"job_id={job.id} status={made.status} model={made.model} result_uri={uri}"
     content: list[Any] = [TextContent(type="text", text=here), TextContent(type="text", text=facts)]
-    if len(orjson.dumps(vectors)) > _MOST_BYTES:
-        told = told.model_copy(update={"vectors": []})
-        link = ResourceLink(type="resource_link", uri=uri, name="vectors", mime_type="application/json")
-        content.append(link)
+    if long:
+        content.append(ResourceLink(type="resource_link", uri=uri, name="vectors", mime_type="application/json"))
     failed = made.status in ("error", "cancelled")
     return CallToolResult(content=content, structured_content=told.model_dump(), is_error=failed)

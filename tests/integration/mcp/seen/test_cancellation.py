@@ -125,7 +125,7 @@ async def test_who_only_asks_how_a_job_fares_ends_nothing(make: Make) -> None:
             attempt = await stage.claimed("ollama.chat", "x")
             heard = anyio.Event()
 
-            async def hear(*_: object) -> None:
+            async def hear(progress: float, total: float | None, message: str | None) -> None:
                 heard.set()
 
             arguments = {"job_id": job_id, "wait_s": 40}
@@ -178,7 +178,7 @@ async def test_a_job_written_for_a_caller_who_just_left_is_ended_too(make: Make)
             await anyio.sleep(0.3)
             return ids[0]
 
-        stage.core.submit = slowly  # type: ignore[method-assign] # slow, as a busy core is
+        stage.core.submit = slowly
         async with Client(InMemoryTransport(stage.server), mode=stage.era) as client:
             call = stage.begin(client.call_tool("llm_chat", {"prompt": "x"}))
             await written.wait()
@@ -199,13 +199,14 @@ def test_over_http_who_hangs_up_has_vanished_and_who_says_so_has_cancelled(
     jobs = Jobs(runtime)
     session = Session(place.url, era)
     with session.call("llm_chat", {"prompt": "x"}) as call:
-        attempt = until(lambda: claim(player))
+        attempt = claimed(player)
         left_at = time.monotonic()
         if era == "auto":
             call.hang_up()  # of this protocol the only way to cancel
         else:
             session.tell("notifications/cancelled", {"requestId": call.id})
-        job = until(lambda: (found := jobs.get(attempt.job_id)).status.final and found)
+        until(lambda: jobs.get(attempt.job_id).status.final)
+        job = jobs.get(attempt.job_id)
     took_s = time.monotonic() - left_at
     assert job.reason == "cancelled"
     assert (took_s >= 0.9) is (era == "auto")
@@ -214,7 +215,7 @@ def test_over_http_who_hangs_up_has_vanished_and_who_says_so_has_cancelled(
 def test_of_the_older_protocol_hanging_up_is_no_cancellation(place: Place, player: Player, runtime: Runtime) -> None:
     jobs, session = Jobs(runtime), Session(place.url, "legacy")
     with session.call("llm_chat", {"prompt": "x"}):
-        attempt = until(lambda: claim(player))
+        attempt = claimed(player)
     time.sleep(1.5)  # past the grace: nothing may happen
     assert not jobs.get(attempt.job_id).status.final
     # What ends is the session: then nobody waits any more.
@@ -228,9 +229,15 @@ async def asked(stage: Stage, client: Client, prompt: str) -> tuple[asyncio.Task
     return call, await stage.claimed("ollama.chat", prompt)
 
 
-def claim(player: Player) -> Attempt | None:
-    """Begin the next chat, if there is one."""
-    try:
-        return player.claim(None, "ollama.chat")
-    except ValueError:
-        return None
+def claimed(player: Player) -> Attempt:
+    """Begin the next chat, once there is one."""
+
+    def look() -> Attempt | None:
+        try:
+            return player.claim(None, "ollama.chat")
+        except ValueError:
+            return None
+
+    found = until(look)
+    assert found is not None
+    return found

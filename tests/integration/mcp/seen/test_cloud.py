@@ -113,17 +113,22 @@ async def test_no_default_in_the_cloud_when_the_machines_are_away(stage: Stage, 
         machine.models = names
 
 
-@pytest.mark.parametrize("tool", ["llm_chat", "llm_submit"])
-async def test_what_was_routed_there_all_the_same_is_cancelled(stage: Stage, tool: str) -> None:
+@pytest.mark.parametrize(
+    ("tool", "arguments"),
+    [("llm_chat", {}), ("llm_chat", {"wait_s": 0}), ("llm_submit", {})],
+)
+async def test_what_was_routed_there_all_the_same_is_cancelled(
+    stage: Stage, tool: str, arguments: dict[str, object]
+) -> None:
     """The machine that had the model went between the look and the submit."""
     models = stage.core.models
 
     async def stale() -> list[pb.Model]:
         return [*await models(), pb.Model(name="gpt-big", provider="ollama", device_id="gone")]
 
-    stage.core.models = stale  # type: ignore[method-assign] # what was true a moment ago
+    stage.core.models = stale
     async with stage.client() as client:
-        result = await client.call_tool(tool, {"prompt": "x", "model": "gpt-big"})
+        result = await client.call_tool(tool, {"prompt": "x", "model": "gpt-big", **arguments})
         assert result.is_error
         assert "went away" in said(result)
         assert await nothing_in_the_cloud(stage)

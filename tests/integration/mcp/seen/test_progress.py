@@ -27,11 +27,11 @@ class Ear:
         self.at: list[float] = []
         self.words: list[str] = []
 
-    async def hear(self, number: float, _total: float | None, words: str | None) -> None:
+    async def hear(self, progress: float, total: float | None, message: str | None) -> None:
         """Hear one."""
-        self.numbers.append(number)
+        self.numbers.append(progress)
         self.at.append(time.monotonic())
-        self.words.append(words or "")
+        self.words.append(message or "")
 
 
 @pytest.fixture

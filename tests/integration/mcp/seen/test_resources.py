@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import uuid4
 
+import anyio
 import orjson
 import pytest
 from mcp import Client, MCPError
@@ -91,6 +92,21 @@ async def test_a_core_that_is_away(make: Make) -> None:
             await read(client, "llm://models")
         assert caught.value.message == "the core of llm-mcp does not answer: try again in 5 s"
         assert await completed(client, "models", "q") == []
+
+
+async def test_who_listens_hears_of_a_jobs_status(stage: Stage) -> None:
+    if stage.era == "legacy":
+        pytest.skip("the older protocol has another way, which is going out of use")
+    async with stage.client() as client:
+        job_id = told(await client.call_tool("llm_submit", {"prompt": "x"}))["job_id"]
+        attempt = await stage.claimed("ollama.chat", "x")
+        async with client.listen(resource_subscriptions=[f"llm://jobs/{job_id}"]) as heard:
+            call = stage.begin(client.call_tool("llm_job_status", {"job_id": job_id, "wait_s": 30}))
+            with anyio.fail_after(20):
+                change = await anext(aiter(heard))
+            assert getattr(change, "uri", "") == f"llm://jobs/{job_id}"
+            attempt.done({"response": ""})
+            await call
 
 
 async def completed(client: Client, name: str, typed: str, *, template: bool = False) -> list[str]:

@@ -179,6 +179,16 @@ async def test_what_was_submitted_says_what_was_asked(stage: Stage) -> None:
         attempt.done({"response": ""})
 
 
+async def test_what_is_not_chosen_is_the_models_own(stage: Stage) -> None:
+    async with stage.client() as client:
+        for given in ({}, {"max_tokens": 5, "temperature": 0}):
+            await client.call_tool("llm_submit", {"prompt": "x", **given})
+            attempt = await stage.claimed("ollama.chat", "x")
+            asked = orjson.loads(attempt.lease.payload)
+            assert {name: asked[name] for name in ("max_tokens", "temperature") if name in asked} == given
+            attempt.done({"response": ""})
+
+
 @pytest.mark.parametrize(
     ("tool", "arguments", "words"),
     [

@@ -42,7 +42,7 @@ async def test_a_set_that_is_empty(make: Make) -> None:
 def test_a_set_that_is_not_known() -> None:
     settings = config.load(mcp_toolsets="core,magic")
     with pytest.raises(SetupError, match="LLM_MCP_TOOLSETS: no such set 'magic'"):
-        create_server(lambda: None, settings)  # type: ignore[arg-type,return-value] # it is never asked
+        create_server(lambda: None, settings)
 
 
 @pytest.mark.anyio

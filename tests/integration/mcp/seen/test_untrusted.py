@@ -70,7 +70,7 @@ def test_one_line() -> None:
 async def test_an_answer_split_anywhere_reaches_its_reader_clean(stage: Stage) -> None:
     prompt, messages = uuid4().hex, []
 
-    async def heard(_progress: float, _total: float | None, message: str | None) -> None:
+    async def heard(progress: float, total: float | None, message: str | None) -> None:
         messages.append(message or "")
 
     async with stage.client() as client:
