@@ -115,6 +115,7 @@ class Supervisor:
             bridge = [sys.executable, "-m", "llm_mcp", "mcp", "--fd", str(bridge_door.fileno())]
             self._others.append(Child("mcp", bridge, environment=environment, pass_fds=[bridge_door.fileno()]))
             self._begin(self._others[-1])
+            self._say(f"MCP at {listening.url(bridge_door)}/mcp")
         runtime.require_sessions()
         self._scheduler = Scheduler(runtime)
         self._scheduler.start()

@@ -163,7 +163,8 @@ class Core:
 
     async def cancel(self, job_id: str, *, principal: str) -> pb.Job:
         """End a job that is not finished and return it. Raises NotFound, Conflict."""
-        return (await self._call("CancelJob", pb.CancelJobRequest(job_id=job_id), principal)).job
+        told: pb.CancelJobResponse = await self._call("CancelJob", pb.CancelJobRequest(job_id=job_id), principal)
+        return told.job
 
     async def jobs(
         self, *, principal: str, status: str = "", kind: str = "", limit: int = 50, cursor: str = ""

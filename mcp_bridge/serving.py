@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import signal
 import socket
 import traceback
+from types import FrameType
 
 import anyio
 import uvicorn
@@ -19,8 +21,8 @@ from .core import Core
 from .server import create_server
 
 _STOP = (signal.SIGTERM, signal.SIGINT)
-# What waits is told at once that we stop; what has not ended so long after is cut, s.
-_GRACE_S = 4
+# What waits is told at once that we stop. So long after, streams end; what has not ended by then is cut still later, s.
+_TELL_S, _GRACE_S = 0.3, 4
 _KEEP_S = 75
 # These say too much: each request, and ids of sessions.
 _QUIET = ("mcp", "uvicorn.error", "uvicorn.access", "sse_starlette", "httpx2", "httpcore2")
@@ -83,17 +85,24 @@ class _Server(uvicorn.Server):
         self._core = core
         self._signals = signals
         self._url = url
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self._signals.caught(*_STOP):
             self.should_exit = True
         elif self.started:
+            self._loop = asyncio.get_running_loop()
             print(f"ready mcp {self._url}", flush=True)
 
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._core.stop()
-        await super().shutdown(sockets)
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop in two steps: an answer that is still to come over a stream must be sent before streams end."""
+        loop, self._loop = self._loop, None
+        if loop is None:
+            super().handle_exit(sig, frame)
+            return
+        loop.call_soon_threadsafe(self._core.stop)
+        loop.call_soon_threadsafe(loop.call_later, _TELL_S, super().handle_exit, sig, frame)
 
 
 class _Discreet(logging.Filter):

@@ -2,6 +2,7 @@
 
 python -m tests.bench            ours alone, in half a minute
 python -m tests.bench streams    many open streams, in a minute and a half
+python -m tests.bench bridge     the MCP bridge over HTTP and stdio, in half a minute
 python -m tests.bench queue      ours beside other queues, each in an environment of its own (about 25 minutes)
 python -m tests.bench proxy      calls through the HTTP door beside straight ones and LiteLLM's (about 12 minutes)
 """
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 
-from . import contest, proxy, quick, streams
+from . import bridge, contest, proxy, quick, streams
 from .proxy_ways import SetUp
 from .roster import PEERS
 
@@ -33,6 +34,9 @@ def main() -> None:
     open_ones = commands.add_parser("streams", help="many open streams")
     open_ones.add_argument("--streams", type=int, default=1000, help="open at once (default: 1000)")
     open_ones.add_argument("--seconds", type=float, default=15.0, help="of each measurement (default: 15)")
+    mcp = commands.add_parser("bridge", help="the MCP bridge over HTTP and stdio")
+    mcp.add_argument("--calls", type=int, default=200, help="of each sort, one after the other (default: 200)")
+    mcp.add_argument("--waiters", type=int, default=200, help="calls that wait at once (default: 200)")
     calls = commands.add_parser("proxy", help="calls through the HTTP door beside straight ones and LiteLLM's")
     calls.add_argument("--rounds", type=int, default=3, help="how often each is measured (default: 3)")
     calls.add_argument("--scale", type=float, default=1.0, help="less of all, as in 0.05 to see whether it runs")
@@ -47,6 +51,9 @@ def main() -> None:
         return
     if asked.command == "streams":
         streams.run(asked.streams, asked.seconds)
+        return
+    if asked.command == "bridge":
+        bridge.run(asked.calls, asked.waiters)
         return
     if asked.command != "queue":
         quick.run(asked.jobs, asked.threads)

@@ -24,6 +24,12 @@ from tests.integration.web.played import Player
 from tests.waiting import until
 
 _BOTH = "application/json, text/event-stream"
+_INITIALIZE = {
+    "jsonrpc": "2.0",
+    "id": 1,
+    "method": "initialize",
+    "params": {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "t", "version": "0"}},
+}
 _META = {
     "io.modelcontextprotocol/protocolVersion": "2026-07-28",
     "io.modelcontextprotocol/clientCapabilities": {},
@@ -31,13 +37,18 @@ _META = {
 }
 
 
-def _status(bridge: Bridge, job_id: str, wait_s: float) -> Told:
+def _ways(bridge: Bridge) -> list[tuple[dict[str, Any], dict[str, str]]]:
+    """Return parameters and headers of a call without a session, and of one in a session of its own."""
+    opened = bridge.ask("POST", "/mcp", _INITIALIZE, Accept=_BOTH)
+    newest = {"Mcp_Protocol_Version": "2026-07-28", "Mcp_Method": "tools/call", "Mcp_Name": "llm_job_status"}
+    return [({"_meta": _META}, newest), ({}, {"Mcp_Session_Id": opened.headers["mcp-session-id"]})]
+
+
+def _waited(bridge: Bridge, job_id: str, way: tuple[dict[str, Any], dict[str, str]]) -> Told:
     """Call the tool that waits for a job."""
-    arguments = {"job_id": job_id, "wait_s": wait_s}
-    call = {"name": "llm_job_status", "arguments": arguments, "_meta": _META}
-    body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": call}
-    head = {"Mcp_Protocol_Version": "2026-07-28", "Mcp_Method": "tools/call", "Mcp_Name": "llm_job_status"}
-    return bridge.ask("POST", "/mcp", body, Accept=_BOTH, **head)
+    call = {"name": "llm_job_status", "arguments": {"job_id": job_id, "wait_s": 45}, **way[0]}
+    body = {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": call}
+    return bridge.ask("POST", "/mcp", body, Accept=_BOTH, **way[1])
 
 
 def test_a_stop_tells_what_waits_and_takes_no_time(
@@ -49,18 +60,21 @@ def test_a_stop_tells_what_waits_and_takes_no_time(
         job_id = bridge.ask("POST", "/submit", {"kind": kind}).json["job_id"]
         attempt = player.claim(job_id, kind)
         with bridge.watch(f"/jobs/{job_id}/stream") as watch:
-            asking = [threading.Thread(target=lambda: told.append(_status(bridge, job_id, 45))) for _ in range(5)]
+            asking = [
+                threading.Thread(target=lambda way: told.append(_waited(bridge, job_id, way)), args=(way,))
+                for way in (way for _ in range(3) for way in _ways(bridge))
+            ]
             watching = threading.Thread(target=lambda: frames.extend(watch.frames()))
             for thread in (*asking, watching):
                 thread.start()
             until(lambda: len(frames) >= 1)
-            _in_flight(bridge, 6)
+            _in_flight(bridge, 7)
             code, seconds = bridge.stop()
             for thread in (*asking, watching):
                 thread.join(timeout=20)
         assert code == 0, log.read_text()
         assert seconds < 6
-        assert len(told) == 5
+        assert len(told) == 6
         assert all(answer.status == 200 and job_id in answer.body.decode() for answer in told), told
         assert frames[-1] == Frame("bye", "", {})
         attempt.done({})  # the job went on
@@ -163,9 +177,9 @@ def test_stdio_ends_with_its_client(bridge_settings: Settings, tmp_path: Path) -
             )
             assert process.stdin is not None
             assert process.stdout is not None
-            process.stdin.write(b"nonsense\n")
+            process.stdin.write(b"nonsense\n" + json.dumps(_INITIALIZE).encode() + b"\n")
             process.stdin.flush()
-            assert json.loads(process.stdout.readline())["error"]["code"] == -32700
+            assert json.loads(process.stdout.readline())["result"]["serverInfo"]["name"] == "llm-mcp"
             if number is None:
                 process.stdin.close()
             else:

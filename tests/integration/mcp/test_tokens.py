@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -36,7 +36,7 @@ class Keys:
 
     def add(self, name: str, *scopes: str) -> str:
         """Add one and return it."""
-        token, line = new(name, scopes)
+        token, line = cast("tuple[str, str]", new(name, scopes))
         with self.path.open("a") as file:
             file.write(f"# of {name}\n{line}\n\n")
         self.path.chmod(0o600)
