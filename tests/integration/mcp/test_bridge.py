@@ -181,12 +181,13 @@ def test_a_watch_outlives_its_core(
                 until(lambda: any(frame.event == "delta" for frame in told))
                 first.kill()
                 attempt.say("b")
-                attempt.done({})
                 with Served(rpc_settings.model_copy(update={"grpc_addr": target}), tmp_path / "rpc2.log"):
+                    until(lambda: sum(frame.event == "delta" for frame in told) == 2)
+                    attempt.done({})
                     reading.join(timeout=30)
                 assert not reading.is_alive()
     assert [frame.data["text"] for frame in told if frame.event == "delta"] == ["a", "b"]
-    assert [frame.data["status"] for frame in told if frame.event == "status"][-1] == "done"
+    assert [frame.data["status"] for frame in told if frame.event == "status"] == ["queued", "running", "done"]
     assert "error" not in {frame.event for frame in told}
 
 

@@ -6,9 +6,11 @@ import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mcp.server import MCPServer
+from mcp.server.mcpserver import Context
 
 from llm_mcp import config
 from llm_mcp.mcp_bridge.app import create_app
@@ -28,10 +30,15 @@ _INITIALIZE = {
 }
 
 
-def _who() -> str:
-    """Say on whose behalf this runs, and what that one may do."""
+def _named() -> str:
+    """Return on whose behalf this runs, and what that one may do."""
     asked = current()
     return f"{asked.name} {','.join(sorted(asked.scopes))}"
+
+
+def _who(ctx: Context[Any, Any]) -> str:
+    """Say on whose behalf this runs, unless the token came all the way."""
+    return "a token" if "authorization" in (ctx.headers or {}) else _named()
 
 
 def _text(told: Told) -> str:
@@ -96,4 +103,4 @@ def test_it_is_the_requests_without_sessions(place: Place, tokens: dict[str, str
 
 
 def test_without_tokens_it_is_the_user_of_this_machine() -> None:
-    assert _who() == "local llm:admin,llm:cloud,llm:read,llm:submit"
+    assert _named() == "local llm:admin,llm:cloud,llm:read,llm:submit"

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import http.client
 import json
+import logging
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import anyio
+import grpc
 import pytest
 from mcp import Client, StdioServerParameters
 from mcp.client.stdio import stdio_client
 
 from llm_mcp.config import Settings, child_environment
+from llm_mcp.mcp_bridge.serving import _Discreet
+from llm_mcp.rpc import llm_pb2 as pb
+from llm_mcp.rpc.llm_pb2_grpc import CoreServicer, add_CoreServicer_to_server
 from tests.integration.mcp.served import Bridge, Frame, Told
 from tests.integration.web.played import Player
 from tests.waiting import until
@@ -92,21 +98,40 @@ def _in_flight(bridge: Bridge, count: int) -> None:
     until(open_ones)
 
 
-def test_a_tool_that_does_not_end_is_cut(tmp_path: Path, log: Path, bridge_settings: Settings) -> None:
-    """A call to a core that accepts and says nothing ends at the latest when the process does."""
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        address = f"127.0.0.1:{silent.getsockname()[1]}"
+class _Silent(CoreServicer):
+    """A core that takes calls and does not answer them."""
+
+    def __init__(self) -> None:
+        self.asked, self.over = threading.Event(), threading.Event()
+
+    def GetJob(self, request: Any, context: Any) -> Any:  # noqa: N802 - the name of the method
+        """Wait for the end of the test."""
+        self.asked.set()
+        self.over.wait(30)
+        return pb.GetJobResponse()
+
+
+def test_a_call_that_does_not_end_is_cut(bridge_settings: Settings, log: Path) -> None:
+    silent = _Silent()
+    core = grpc.server(ThreadPoolExecutor(2))
+    add_CoreServicer_to_server(silent, core)
+    address = f"127.0.0.1:{core.add_insecure_port('127.0.0.1:0')}"
+    core.start()
+    try:
         with Bridge(bridge_settings.model_copy(update={"grpc_addr": address}), log) as bridge:
 
             def ask() -> None:
-                with suppress(OSError):
+                with suppress(OSError, http.client.HTTPException):
                     bridge.ask("GET", "/jobs/x")
 
             asking = threading.Thread(target=ask)
             asking.start()
-            _in_flight(bridge, 1)
+            assert silent.asked.wait(20)
             code, seconds = bridge.stop()
             asking.join(timeout=20)
+    finally:
+        silent.over.set()
+        core.stop(None).wait()
     assert (code, seconds < 6) == (0, True), (code, seconds)
 
 
@@ -125,6 +150,22 @@ def test_it_says_little_and_nothing_of_a_client(served: Bridge) -> None:
     said = served.log.read_text()
     assert secret not in said
     assert [line for line in said.splitlines() if json.loads(line)["level"] not in ("warning", "error")] == []
+
+
+def test_an_error_of_the_sdk_is_logged_without_its_words(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.handler.addFilter(discreet := _Discreet())
+    try:
+        for name in ("mcp.server.runner", "llm_mcp.mcp_bridge.door"):
+            try:
+                raise ValueError("a prompt of mine")
+            except ValueError:
+                logging.getLogger(name).exception("it failed")
+    finally:
+        caplog.handler.removeFilter(discreet)
+    theirs, ours = caplog.records
+    assert (theirs.exc_info, theirs.__dict__["error"]) == (None, "ValueError")
+    assert __file__ in theirs.__dict__["where"][0]
+    assert ours.exc_info is not None
 
 
 def test_over_standard_input_and_output(bridge_settings: Settings, player: Player, tmp_path: Path) -> None:
