@@ -71,7 +71,7 @@ clients: .venv/.installed ## run real clients, each in an environment of its own
 	@$(BIN)/python -m tests.contract.clients $(ARGS)
 
 .PHONY: mcpclients
-mcpclients: .venv/.installed ## run real MCP clients, each in an environment of its own, against the bridge; writes docs/mcp-clients.md
+mcpclients: .venv/.installed ## run real MCP clients, each in an environment of its own, against the bridge (6 min); writes docs/mcp-clients.md
 	@$(BIN)/python -m tests.contract.mcp $(ARGS)
 
 .PHONY: conformance

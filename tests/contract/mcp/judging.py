@@ -166,7 +166,7 @@ class Judge:
         """Wait for the job's end; fail unless it was cancelled."""
         until(lambda: self._job(job_id)["status"] in ("done", "error"), timeout_s=_LEFT_S, every_s=0.1)
         job = self._job(job_id)
-        _same("status", (job["status"], job["reason"]), ("error", "cancelled"))
+        _same("status", (job["status"], job.get("reason")), ("error", "cancelled"))
 
     def _marked(self, mark: str) -> str:
         """Return the id of the one job with this mark in what it was asked."""

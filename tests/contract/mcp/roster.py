@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tests.contract.clients.roster import Client
@@ -28,167 +29,113 @@ CHECKS = {
 
 _ROOM = Path(__file__).parent
 _URL = "http://127.0.0.1:3333/mcp"
-_ALL = ("tools", "chat", "job", "progress", "cancelled", "left", "errors", "resources", "prompts")
-_COMMAND = "the command `llm-mcp mcp --stdio`"
+_COMMAND = "`llm-mcp mcp --stdio`"
 _TOOLS = ("tools", "chat", "job", "cancelled", "errors")
+_READ = ("resources", "prompts")
+_ALL = (*_TOOLS, "progress", "left", *_READ)
+_WAYS = ("http", "stdio")
 
 
 def _client(
     name: str,
     label: str,
     script: str,
-    pins: str,
-    shown: tuple[str, ...],
+    shown: str | tuple[str, ...],
     checks: tuple[str, ...],
     use: str,
-    words: tuple[str, ...] = (),
+    *words: str,
+    pins: str,
 ) -> Client:
-    return Client(name, label, script, pins, shown, checks, use, words, _ROOM)
-
-
-def _python2(mode: str, way: str) -> Client:
-    modern = mode == "auto"
-    return _client(
-        f"mcp2-{mode}-{way}",
-        f"mcp 2 (Python), {mode}, {way}",
-        "mcp2_py.py",
-        "mcp2.txt",
-        ("mcp",),
-        ("era", *_ALL, "unknown", *(("task", "task_left") if modern else ())),
-        f'`Client("{_URL}")`' if way == "http" else f"`Client(StdioServerParameters(…))`: {_COMMAND}",
-        (mode, way),
+    packages = (shown,) if isinstance(shown, str) else shown
+    return Client(
+        "-".join((name, *words)), ", ".join((label, *words)), script, pins, packages, checks, use, words, _ROOM
     )
 
 
-def _fastmcp(major: int, way: str) -> Client:
-    return _client(
-        f"fastmcp{major}-{way}",
-        f"FastMCP {major}, {way}",
-        "fastmcp_py.py",
-        f"fastmcp{major}.txt",
-        ("fastmcp", "mcp"),
-        _ALL,
-        f'`fastmcp.Client("{_URL}")`' if way == "http" else f"`fastmcp.Client({{…}})`: {_COMMAND}",
-        (way,),
+def _by(way: str, http: str, stdio: str) -> str:
+    """Return how a user points it at us: by the bridge's address, or by the command that starts it."""
+    if way == "http":
+        return f"`{http}`"
+    return f"`{stdio}`" if "llm-mcp" in stdio else f"`{stdio}`, with {_COMMAND}"
+
+
+def _python(way: str) -> Iterator[Client]:
+    """Yield the clients that come from the Python package index."""
+    use = _by(way, f'streamablehttp_client("{_URL}")', "stdio_client(StdioServerParameters(…))")
+    yield _client("mcp1", "mcp 1 (Python)", "mcp1_py.py", "mcp", _ALL, use, way, pins="mcp1.txt")
+    use = _by(way, f'Client("{_URL}")', "Client(StdioServerParameters(…))")
+    checks = ("era", *_ALL, "unknown")
+    tasks = (*checks, "task", "task_left")
+    yield _client("mcp2", "mcp 2 (Python)", "mcp2_py.py", "mcp", tasks, use, "auto", way, pins="mcp2.txt")
+    yield _client("mcp2", "mcp 2 (Python)", "mcp2_py.py", "mcp", checks, use, "legacy", way, pins="mcp2.txt")
+    use = _by(way, f'fastmcp.Client("{_URL}")', 'fastmcp.Client({"mcpServers": {"llm": …}})')
+    for major in (2, 3, 4):
+        label, shown, pins = f"FastMCP {major}", ("fastmcp", "mcp"), f"fastmcp{major}.txt"
+        yield _client(f"fastmcp{major}", label, "fastmcp_py.py", shown, _ALL, use, way, pins=pins)
+
+
+def _npm(way: str) -> Iterator[Client]:
+    """Yield the clients that come from npm."""
+    use = _by(way, f'new StreamableHTTPClientTransport(new URL("{_URL}"))', "new StdioClientTransport({…})")
+    shown, pins = "@modelcontextprotocol/sdk", "sdk/package-lock.json"
+    yield _client("sdk", "TypeScript SDK 1", "sdk_npm.mjs", shown, (*_ALL, "late"), use, way, pins=pins)
+    shown, pins = "@modelcontextprotocol/client", "client/package-lock.json"
+    checks: tuple[str, ...] = ("era", *_ALL, "late")
+    yield _client("client", "TypeScript client 2", "client_npm.mjs", shown, checks, use, "default", way, pins=pins)
+    auto = f'{use}, given to `new Client(…, {{ versionNegotiation: {{ mode: "auto" }} }})`'
+    yield _client("client", "TypeScript client 2", "client_npm.mjs", shown, checks, auto, "auto", way, pins=pins)
+    use = _by(
+        way,
+        f"mcp-inspector --cli {_URL} --method tools/list",
+        "mcp-inspector --cli llm-mcp mcp --stdio --method tools/list",
     )
+    shown, pins = "@modelcontextprotocol/inspector", "inspector/package-lock.json"
+    checks = (*_TOOLS, "strict", *_READ)
+    yield _client("inspector", "Inspector", "inspector_npm.mjs", shown, checks, use, "legacy", way, pins=pins)
+    checks = (*checks, "task") if way == "http" else checks
+    use = use.replace("--method", "--protocol-era modern --method")
+    yield _client("inspector", "Inspector", "inspector_npm.mjs", shown, checks, use, "modern", way, pins=pins)
 
 
-_SDK = "TypeScript SDK 1"
-CLIENTS = (
-    *(
-        _client(
-            f"mcp1-{way}",
-            f"mcp 1 (Python), {way}",
-            "mcp1_py.py",
-            "mcp1.txt",
-            ("mcp",),
-            _ALL,
-            f'`streamablehttp_client("{_URL}")`' if way == "http" else f"`stdio_client(…)`: {_COMMAND}",
-            (way,),
-        )
-        for way in ("http", "stdio")
-    ),
-    *(_python2(mode, way) for mode in ("auto", "legacy") for way in ("http", "stdio")),
-    _fastmcp(2, "http"),
-    _fastmcp(3, "http"),
-    _fastmcp(4, "http"),
-    _fastmcp(4, "stdio"),
-    *(
-        _client(
-            f"sdk-{way}",
-            f"{_SDK}, {way}",
-            "sdk_npm.mjs",
-            "sdk/package-lock.json",
-            ("@modelcontextprotocol/sdk",),
-            (*_ALL, "late"),
-            f'`new StreamableHTTPClientTransport(new URL("{_URL}"))`'
-            if way == "http"
-            else f"`new StdioClientTransport({{…}})`: {_COMMAND}",
-            (way,),
-        )
-        for way in ("http", "stdio")
-    ),
-    *(
-        _client(
-            f"client-{mode}-{way}",
-            f"TypeScript client 2, {mode}, {way}",
-            "client_npm.mjs",
-            "client/package-lock.json",
-            ("@modelcontextprotocol/client",),
-            ("era", *_ALL, "late"),
-            f'`new StreamableHTTPClientTransport(new URL("{_URL}"))`'
-            if way == "http"
-            else f"`new StdioClientTransport({{…}})`: {_COMMAND}",
-            (mode, way),
-        )
-        for mode, way in (("default", "http"), ("auto", "http"), ("auto", "stdio"))
-    ),
-    *(
-        _client(
-            f"inspector-{era}-{way}",
-            f"Inspector, {era}, {way}",
-            "inspector_npm.mjs",
-            "inspector/package-lock.json",
-            ("@modelcontextprotocol/inspector",),
-            (*_TOOLS, "strict", *(("task",) if era == "modern" else ()), "resources", "prompts"),
-            f"`mcp-inspector --cli {_URL} --protocol-era {era} --method tools/list`"
-            if way == "http"
-            else "`mcp-inspector --cli llm-mcp mcp --stdio`",
-            (era, way),
-        )
-        for era, way in (("legacy", "http"), ("modern", "http"), ("legacy", "stdio"))
-    ),
-    _client(
-        "langchain",
-        "LangChain adapters",
-        "langchain_py.py",
-        "langchain.txt",
-        ("langchain-mcp-adapters", "mcp"),
-        (*_TOOLS, "resources", "prompts"),
-        f'`MultiServerMCPClient({{"llm": {{"transport": "http", "url": "{_URL}"}}}})`',
-        ("http",),
-    ),
-    _client(
+def _frameworks(way: str) -> Iterator[Client]:
+    """Yield the frameworks whose agents are given our tools."""
+    shown: tuple[str, ...] = ("langchain-mcp-adapters", "mcp")
+    use = _by(
+        way, f'MultiServerMCPClient({{"llm": {{"transport": "http", "url": "{_URL}"}}}})', "MultiServerMCPClient(…)"
+    )
+    yield _client(
+        "langchain", "LangChain adapters", "langchain_py.py", shown, (*_TOOLS, *_READ), use, way, pins="langchain.txt"
+    )
+    shown = ("openai-agents", "mcp")
+    long = "client_session_timeout_seconds=60"
+    use = _by(way, f'MCPServerStreamableHttp({{"url": "{_URL}"}}, {long})', f"MCPServerStdio({{…}}, {long})")
+    yield _client(
         "openai-agents",
         "OpenAI Agents SDK",
         "openai_agents_py.py",
-        "openai_agents.txt",
-        ("openai-agents", "mcp"),
-        (*_TOOLS, "left", "agent", "resources", "prompts"),
-        f'`MCPServerStreamableHttp({{"url": "{_URL}"}}, client_session_timeout_seconds=60)`: five seconds, its '
-        "default, are too few for a chat",
-        ("http",),
-    ),
-    _client(
-        "pydantic-ai",
-        "Pydantic AI",
-        "pydantic_ai_py.py",
-        "pydantic_ai.txt",
-        ("pydantic-ai-slim", "mcp"),
-        (*_TOOLS, "agent", "resources"),
-        f'`Agent(…, toolsets=[MCPToolset("{_URL}")])`',
-    ),
-    _client(
-        "llama-index",
-        "LlamaIndex",
-        "llama_index_py.py",
-        "llama_index.txt",
-        ("llama-index-tools-mcp", "mcp"),
-        (*_TOOLS, "resources", "prompts"),
-        f'`McpToolSpec(BasicMCPClient("{_URL}", timeout=60))`',
-        ("http",),
-    ),
-    _client(
-        "smolagents",
-        "smolagents",
-        "smolagents_py.py",
-        "smolagents.txt",
-        ("smolagents", "mcp"),
-        _TOOLS,
-        f'`MCPClient({{"url": "{_URL}", "transport": "streamable-http"}}, structured_output=True)`',
-        ("http",),
-    ),
-    _client(
+        shown,
+        (*_TOOLS, "left", "agent", *_READ),
+        f"{use}; five seconds, its default, are too few for a chat",
+        way,
+        pins="openai_agents.txt",
+    )
+    shown = ("llama-index-tools-mcp", "mcp")
+    use = _by(way, f'McpToolSpec(BasicMCPClient("{_URL}", timeout=60))', "McpToolSpec(BasicMCPClient(…))")
+    checks = (*_TOOLS, *_READ)
+    yield _client("llama-index", "LlamaIndex", "llama_index_py.py", shown, checks, use, way, pins="llama_index.txt")
+    shown = ("smolagents", "mcp")
+    use = _by(
+        way,
+        f'MCPClient({{"url": "{_URL}", "transport": "streamable-http"}}, structured_output=True)',
+        "MCPClient(StdioServerParameters(…), structured_output=True)",
+    )
+    use += '; it needs `"mcp<2"` beside it'
+    yield _client("smolagents", "smolagents", "smolagents_py.py", shown, _TOOLS, use, way, pins="smolagents.txt")
+
+
+def _bridges() -> Iterator[Client]:
+    """Yield what stands between us and clients of other sorts."""
+    yield Client(
         "mcp-remote",
         "mcp-remote",
         "sdk_npm.mjs",
@@ -197,14 +144,34 @@ CLIENTS = (
         (*_ALL, "late"),
         f"`npx mcp-remote {_URL}` as the command of a client that knows only stdio",
         ("remote",),
-    ),
+        _ROOM,
+    )
+    shown = ("mcpo", "mcp", "fastapi")
+    for way in _WAYS:
+        use = f"`mcpo --server-type streamable-http -- {_URL}`" if way == "http" else "`mcpo -- llm-mcp mcp --stdio`"
+        use += '; it needs `"mcp<2"` and `"fastapi==0.115.*"` beside it'
+        yield _client("mcpo", "mcpo", "mcpo_py.py", shown, _TOOLS, use, way, pins="mcpo.txt")
+
+
+def _both_ways(kind: Callable[[str], Iterator[Client]]) -> Iterator[Client]:
+    """Yield these clients, each by HTTP and then by stdio."""
+    http, stdio = (kind(way) for way in _WAYS)
+    for one, other in zip(http, stdio, strict=True):
+        yield from (one, other)
+
+
+CLIENTS = (
+    *_both_ways(_python),
+    *_both_ways(_npm),
+    *_both_ways(_frameworks),
     _client(
-        "mcpo",
-        "mcpo",
-        "mcpo_py.py",
-        "mcpo.txt",
-        ("mcpo", "mcp", "fastapi"),
-        _TOOLS,
-        f'`mcpo --server-type streamable-http -- {_URL}`; it needs `"mcp<2"` and `"fastapi==0.115.*"` beside it',
+        "pydantic-ai",
+        "Pydantic AI",
+        "pydantic_ai_py.py",
+        ("pydantic-ai-slim", "mcp"),
+        (*_TOOLS, "agent", "resources"),
+        f'`Agent(…, toolsets=[MCPToolset("{_URL}")])`',
+        pins="pydantic_ai.txt",
     ),
+    *_bridges(),
 )

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import os
+import random
 import socket
 import subprocess
 import sys
@@ -13,14 +16,16 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from seeing import PATIENCE_S, URL, Looks, Seen, look
+from seeing import PATIENCE_S, TOLD, URL, WORDS, Looks, Seen, look
 
 
 def free_port() -> int:
-    """Return a port that nobody listens at."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+    """Return a port that nobody listens at, and that no connection is given."""
+    while True:
+        port = random.randint(20_000, 32_000)
+        with socket.socket() as tried, contextlib.suppress(OSError):
+            tried.bind(("127.0.0.1", port))
+            return port
 
 
 def ask(url: str, body: Any = None) -> tuple[int, Any]:
@@ -50,9 +55,13 @@ def main() -> None:
     """Look at all there is."""
     port = free_port()
     command = [str(Path(sys.executable).parent / "mcpo"), "--host", "127.0.0.1", "--port", str(port)]
-    with subprocess.Popen(
-        [*command, "--server-type", "streamable-http", "--", URL], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as process:
+    stdio = TOLD["stdio"]
+    if WORDS == ["http"]:
+        command += ["--server-type", "streamable-http", "--", URL]
+    else:
+        command += ["--", stdio["command"], *stdio["args"]]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, env={**os.environ, **stdio["env"]}, **quiet) as process:
         try:
             seen(f"http://127.0.0.1:{port}", process)
         finally:
