@@ -53,7 +53,7 @@ class Supervisor:
         self._workers = workers
         self._model = model
         self._rpc = rpc
-        self._mcp = mcp and rpc
+        self._mcp = mcp
         self._say = say
         self._postgres: EmbeddedPostgres | None = None
         self._members: list[Child] = []
@@ -86,6 +86,9 @@ class Supervisor:
     def _bridge_door(self) -> AbstractContextManager[socket.socket | None]:
         """Return the bridge's listening socket, None when it is left out."""
         if not self._mcp:
+            return nullcontext()
+        if not self._rpc:
+            self._say("MCP: not served, for it asks by gRPC (--no-rpc)")
             return nullcontext()
         try:
             return listening.bridge(self._settings)
