@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from tests.acceptance.running import wait_gone
 from tests.contract.clients import environments, trying
 from tests.contract.clients.matrix import MATRIX
 from tests.contract.clients.roster import CHECKS, CLIENTS, Client
@@ -74,6 +77,16 @@ def test_what_a_script_does_not_say_has_failed(url: str) -> None:
     assert all(told.startswith("not told: ended with 0") for name, told in outcome.items() if name != "chat")
     odd = trying.run(INSTALLED[0], ["python3", "-c", """print('{"check": "what", "ok": true, "told": ""}')"""])
     assert odd["what"] == "is not to be checked"
+
+
+def test_a_script_that_goes_on_for_ever_is_ended_with_what_it_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trying, "_RUN_S", 2.0)
+    mark = f"{time.monotonic_ns()}"
+    child = "import time; time.sleep(600)"
+    goes_on = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}, sys.argv[1]])"
+    outcome = trying.run(INSTALLED[0], [sys.executable, "-c", goes_on, mark])
+    assert set(outcome.values()) == {"not told: took over 2 s"}
+    wait_gone(lambda command, _: mark in command)
 
 
 def test_the_page_tells_of_every_client_and_the_versions_that_are_pinned() -> None:

@@ -176,7 +176,7 @@ class Judge:
         return str(found[0])
 
     def _newest(self) -> Iterator[Mapping[str, Any]]:
-        status, page = call("GET", f"{self._core}/v1/jobs?limit=20")
+        status, page = call("GET", f"{self._core}/v1/jobs?limit=100")
         _same("the core's answer", status, 200)
         yield from page["items"]
 
