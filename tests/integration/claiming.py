@@ -61,7 +61,7 @@ class Desk:
             runs.extend(self.turn())
             return len(runs) >= n
 
-        until(enough, every_s=0)
+        until(enough, timeout_s=60, every_s=0)  # a pool that was cut off comes back in growing steps
         return runs
 
     def finish(self, *runs: Run, result: str = "{}") -> None:

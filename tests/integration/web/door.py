@@ -21,6 +21,8 @@ from tests.integration.web.frames import Frame, parse, split
 from tests.waiting import until
 
 ROOT = Path(__file__).parents[3]
+# Every stream of a test has ended by then, s.
+_LONGEST_S = 150.0
 _SERVE = """
 import sys
 from llm_mcp.config import load
@@ -137,6 +139,7 @@ class Watch:
     """One open stream on a socket of its own; `status` is the answer's, `frames` its events as they come."""
 
     def __init__(self, door: Door, job_id: str, *, after: str = "", receive_bytes: int | None = None) -> None:
+        self._end_at = time.monotonic() + _LONGEST_S
         self.socket = socket.socket()
         if receive_bytes is not None:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
@@ -152,6 +155,7 @@ class Watch:
 
     def _chunks(self) -> Iterator[bytes]:
         while chunk := self._answer.read1(65536):
+            assert time.monotonic() < self._end_at, "a stream without an end"  # comments keep it from timing out
             yield chunk
 
     def next(self) -> Frame:

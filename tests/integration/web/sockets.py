@@ -43,8 +43,15 @@ class Socket:
         if receive_bytes is not None:
             self.raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
         self.raw.settimeout(30)
-        self.raw.connect(address)
         self._rest = b""
+        try:
+            self.raw.connect(address)
+            self._shake_hands(path, headers or {})
+        except BaseException:
+            self.raw.close()
+            raise
+
+    def _shake_hands(self, path: str, headers: Mapping[str, str]) -> None:
         key = base64.b64encode(os.urandom(16)).decode()
         fields = {
             "Host": "localhost",
@@ -53,7 +60,7 @@ class Socket:
             "Sec-WebSocket-Version": "13",
             "Sec-WebSocket-Key": key,
             "Sec-WebSocket-Extensions": "permessage-deflate",
-            **(headers or {}),
+            **headers,
         }
         lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items() if value)
         self.raw.sendall(f"GET {path} HTTP/1.1\r\n{lines}\r\n".encode())
@@ -62,8 +69,7 @@ class Socket:
         self.headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:] if line)}
         assert self.headers["x-request-id"] == fields.get("X-Request-ID", self.headers["x-request-id"])
         if status != 101:
-            with self.raw:
-                body = self._take(int(self.headers["content-length"]))
+            body = self._take(int(self.headers["content-length"]))
             raise Refused(status, self.headers, json.loads(body))
         accepted = base64.b64encode(hashlib.sha1(key.encode() + _MAGIC).digest()).decode()
         assert self.headers["sec-websocket-accept"] == accepted
