@@ -165,4 +165,5 @@ def test_the_packaged_model_speaks_and_can_be_interrupted_while_it_reads(tmp_pat
             until(lambda: processor_s(engine) > busy + 0.1)
         began = time.monotonic()
         assert ask(device, "POST", "/api/generate", {**book, "prompt": "hello"}).status == 200
-        assert time.monotonic() - began < whole["prompt_eval_duration"] / 1e9 / 2
+        # Left alone it would have read nearly all of it first.
+        assert time.monotonic() - began < 0.8 * whole["prompt_eval_duration"] / 1e9

@@ -25,6 +25,11 @@ def instant(at: datetime | None) -> str:
     return "" if at is None else at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def _exactly(at: datetime) -> str:
+    """Return an instant in UTC to the millisecond: for fields of ours."""
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 def job_message(job: Job) -> pb.Job:
     """Return a job as a message; what it does not have is absent."""
     served = job.status is not Status.QUEUED or job.served
@@ -46,7 +51,7 @@ def job_message(job: Job) -> pb.Job:
         source=job.source,
         queue=job.queue,
         worker_id=job.worker_id or "",
-        finished_at=instant(job.finished_at),
+        finished_at="" if job.finished_at is None else _exactly(job.finished_at),
         warnings=[] if served else [f"no live worker serves the kind {job.kind!r}; the job waits until one comes"],
     )
 

@@ -57,6 +57,10 @@ def test_a_handle_is_that_of_a_local_job(remote: Client, runtime: Runtime, kind:
     with pytest.raises(JobFailed) as failed:
         handle.wait(timeout=5)
     assert failed.value.reason == "cancelled"
+    ended, known = handle.job().finished_at, Jobs(runtime).get(handle.id).finished_at
+    assert ended is not None
+    assert known is not None
+    assert timedelta(0) <= known - ended < timedelta(milliseconds=1)
 
 
 def test_a_result_is_waited_for(remote: Client, player: Player, kind: str) -> None:

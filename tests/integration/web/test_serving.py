@@ -119,7 +119,7 @@ def test_watchers_hold_no_database_connection(open_door: OpenDoor, player: Playe
             after, in_transaction = sessions()
         assert {text(frames) for frames in told} == {"hello"}
         assert {frames[-1].event for frames in told} == {"end"}
-        assert after - before <= 2 + 1 + 1 + 1  # its pool, its listener and notifier, and the test's own notifier
+        assert after - before <= 10  # its pool, listener and notifier, and what the test opens itself: not sixty
         assert in_transaction == 0
 
 
