@@ -10,7 +10,11 @@ from llm_mcp.rpc import llm_pb2 as pb
 
 ASKED_MS = 1_795_000_000_250
 ID = UUID(int=(ASKED_MS << 80) | (7 << 76) | (2 << 62))
-FINISHED: dict[str, Any] = {"status": "done", "queued_at": "2026-11-18T11:06:40Z", "finished_at": "2026-11-18T11:06:42.123Z"}
+FINISHED: dict[str, Any] = {
+    "status": "done",
+    "queued_at": "2026-11-18T11:06:40Z",
+    "finished_at": "2026-11-18T11:06:42.123Z",
+}
 
 
 def test_how_long_a_job_took_is_told_to_the_millisecond() -> None:
