@@ -27,7 +27,9 @@ from .store.listen import JOB_UPDATE
 
 log = logging.getLogger(__name__)
 
-_GATHER_S = 0.01
+# Notices are gathered for so long for each seat that was read for the last time, up to the most, s: a few who wait hear
+# at once, and many are not read for one by one.
+_GATHER_ONE_S, _GATHER_S = 0.0005, 0.01
 _SEATS_AT_ONCE = 1000
 _LOOK_ANYWAY_S = 2.0
 _LOOK_ANYWAY_DEAF_S = 0.5
@@ -52,7 +54,7 @@ class Hub:
         self._numbers = itertools.count()
         self._hurried = False
         self._idle = False
-        self._read_at = self._line_at = 0.0
+        self._read_at = self._line_at = self._gather_s = 0.0
         self._closed = False
         self._thread: threading.Thread | None = None
 
@@ -168,7 +170,7 @@ class Hub:
                 self._make_due_ready(now)
                 line_at = self._line_at if self._in_line else math.inf
                 if self._ready or self._large:
-                    until = now if self._hurried or self._large else self._read_at + _GATHER_S
+                    until = now if self._hurried or self._large else self._read_at + self._gather_s
                 else:
                     until = min(line_at, self._timers[0][0] if self._timers else math.inf)
                 if until <= now or line_at <= now:
@@ -216,6 +218,7 @@ class Hub:
         hears = self._runtime.listener.hears(JOB_UPDATE)
         with self._mutex:
             self._read_at = time.monotonic()
+            self._gather_s = min(_GATHER_S, _GATHER_ONE_S * len(batch))
             for n, (ask, seats) in enumerate(asked.items()):
                 for seat in seats:
                     seat.due = self._read_at + (_LOOK_ANYWAY_S if hears else _LOOK_ANYWAY_DEAF_S)

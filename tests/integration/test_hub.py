@@ -156,6 +156,7 @@ def test_who_is_new_does_not_wait_for_the_gathering(
     runtime: Runtime, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hub, "_GATHER_S", 30.0)
+    monkeypatch.setattr(hub, "_GATHER_ONE_S", 30.0)
     held = lease(runtime.db)
     write(runtime, held, *map(str, range(2 * events.PAGE)))
     began = time.monotonic()
