@@ -42,10 +42,13 @@ _OURS_PEER = Peer("ours", "llm-mcp", "", 0, 0, shown=("llm-mcp", "gunicorn", "fl
 
 @dataclass(frozen=True)
 class SetUp:
-    """How our way is started: processes of the web and of the worker, and the threads of each worker process."""
+    """How our way is started: processes of the web and of the worker, and the threads of each worker process.
 
-    web: int = 1
-    workers: int = 1
+    As many of each as LiteLLM has.
+    """
+
+    web: int = 2
+    workers: int = 2
     threads: int = 512
 
 
