@@ -76,7 +76,12 @@ def choose(model: str | None, verb: Verb, offers: Iterable[Offer], settings: Set
 
 def serves(name: str, offer: Offer) -> bool:
     """Say whether a model's name, as a caller wrote it, means this offer."""
-    return offer.name in (name, name + _LATEST) or offer.name + _LATEST == name
+    return means(name, offer.name)
+
+
+def means(name: str, offered: str) -> bool:
+    """Say whether a model's name, as a caller wrote it, means the one that is offered by this name."""
+    return offered in (name, name + _LATEST) or offered + _LATEST == name
 
 
 def _named(model: str, verb: Verb, offers: list[Offer], settings: Settings, *, answered: bool) -> Route:

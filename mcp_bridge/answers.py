@@ -13,6 +13,7 @@ import orjson
 from mcp_types import CallToolResult, TextContent
 from pydantic import BaseModel, Field
 
+from llm_mcp.dialect.vectors import vectors_in
 from llm_mcp.rpc import llm_pb2 as pb
 
 from . import refusals, untrusted
@@ -108,15 +109,7 @@ def text_of(job: pb.Job, said: str = "") -> str:
 
 def vectors_of(job: pb.Job) -> list[list[float]]:
     """Return the vectors that a finished job made, in the order of its texts; none for one that made no vectors."""
-    data = _object(job.result_json).get("data")
-    if not isinstance(data, dict):
-        return []
-    found = data.get("embeddings")
-    if found is None and isinstance(listed := data.get("data"), list):
-        found = [item.get("embedding") for item in listed if isinstance(item, dict)]
-    if found is None and isinstance(one := data.get("embedding"), list):
-        found = [one]
-    return found if isinstance(found, list) and all(isinstance(vector, list) for vector in found) else []
+    return vectors_in(_object(job.result_json)) or []
 
 
 def _content(told: JobAnswer) -> list[Any]:

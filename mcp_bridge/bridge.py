@@ -16,6 +16,7 @@ from llm_mcp.events import Cursor
 from llm_mcp.rpc import llm_pb2 as pb
 
 from .core import Core
+from .door import answers_here
 from .principal import CLOUD, READ, SUBMIT, current
 from .replies import answer, of_error, require
 from .telling import Telling
@@ -131,10 +132,7 @@ class _Paths:
 
     async def _stays_here(self, model: str) -> bool:
         """Say whether a machine of ours has the model, or any that talks when it is ours to choose."""
-        ours = [offer for offer in await self._core.models() if offer.device_id]
-        if model == _AUTO:
-            return any(not (offer.embeds or offer.away) for offer in ours)
-        return any(model in (offer.name, offer.name.removesuffix(":latest")) for offer in ours)
+        return any(answers_here(offer, model, _CHAT) for offer in await self._core.models())
 
 
 def job_object(job: pb.Job) -> dict[str, Any]:

@@ -15,10 +15,9 @@ from typing import Any
 
 import anyio
 import grpc
-import orjson
 
 from llm_mcp import strictjson
-from llm_mcp.client_words import ours
+from llm_mcp.client_words import PRINCIPAL, event_of, ours
 from llm_mcp.config import Settings
 from llm_mcp.errors import LlmMcpError, SetupError, Unavailable
 from llm_mcp.events import Cursor
@@ -31,7 +30,6 @@ _CALL_S = 20.0
 _LONGEST_WAIT_S = 60.0
 # A core that went away while a job is watched is waited for so long, asked again so often, s.
 _PATIENCE_S, _AGAIN_S = 30.0, 0.5
-_PRINCIPAL = "llm-mcp-principal"
 _OPTIONS = [
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
@@ -148,7 +146,7 @@ class Core:
                     async for event in told:
                         there_at = anyio.current_time()
                         if event.type != "status":
-                            place = _place(event, place)
+                            place = event_of(event, place).cursor
                             yield event
                         elif event.message != status:
                             status = event.message
@@ -251,15 +249,8 @@ def _ours(error: grpc.RpcError) -> LlmMcpError:
     return Unavailable("the core does not answer: is it running? `llm-mcp up` starts it", retry_after_s=5.0)
 
 
-def _place(event: pb.JobEvent, place: Cursor) -> Cursor:
-    """Return the place in the stream that an event leads to."""
-    if event.type == "reset":
-        return Cursor(orjson.loads(event.data_json)["attempt"], 0)
-    return Cursor.parse(event.id, field="id") if event.id else place
-
-
 def _metadata(principal: str) -> tuple[tuple[str, str], ...]:
-    return () if principal == LOCAL.name else ((_PRINCIPAL, principal),)
+    return () if principal == LOCAL.name else ((PRINCIPAL, principal),)
 
 
 def _target(settings: Settings) -> str:

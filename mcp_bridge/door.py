@@ -15,6 +15,7 @@ from mcp.server.mcpserver.exceptions import ToolError
 
 from llm_mcp.config import Settings
 from llm_mcp.errors import LlmMcpError, Unavailable
+from llm_mcp.routing import means
 from llm_mcp.rpc import llm_pb2 as pb
 
 from . import answers, refusals
@@ -71,7 +72,7 @@ class Door:
         models: list[pb.Model] = []
         for anew in (False, True):
             models = await self.models(anew=anew)
-            if any(each.device_id and _answers(each, model, verb) for each in models):
+            if any(answers_here(each, model, verb) for each in models):
                 return
         if model in ("", "auto"):
             sort = "an embedding model" if verb == "embed" else "a model"
@@ -195,10 +196,13 @@ def _unwanted(ctx: Context[Any, Any]) -> bool:
     return mark is not None and bool(mark.is_set())
 
 
-def _answers(offer: pb.Model, model: str, verb: str) -> bool:
+def answers_here(offer: pb.Model, model: str, verb: str) -> bool:
+    """Say whether a machine of ours offers this model, by name, or to a call that leaves the choice to us."""
+    if not offer.device_id:
+        return False
     if model in ("", "auto"):
         return not offer.away and offer.embeds == (verb == "embed")
-    return offer.name in (model, f"{model}:latest") or f"{offer.name}:latest" == model
+    return means(model, offer.name)
 
 
 def _job(event: pb.JobEvent) -> pb.Job:

@@ -17,17 +17,23 @@ class Mangled(LlmMcpError):
     code = "embed_failed"
 
 
-def vectors_of(result: Any, wanted: int) -> list[list[float]]:
-    """Return the vectors of a result, Ollama's or OpenAI's, in the order of the texts. Raises Mangled."""
+def vectors_in(result: Any) -> list[list[float]] | None:
+    """Return the vectors of a result, Ollama's or OpenAI's, in the order of the texts; None where there are none."""
     data = result.get("data") if isinstance(result, dict) else None
     fields = data if isinstance(data, dict) else {}
     found = fields.get("embeddings")
     if found is None and isinstance(fields.get("data"), list):
         items = [item for item in fields["data"] if isinstance(item, dict)]
         found = [item.get("embedding") for item in sorted(items, key=lambda item: item.get("index", 0))]
-    if found is None and wanted == 1:
+    if found is None:
         found = [fields.get("embedding")]
-    if not isinstance(found, list) or len(found) != wanted or not all(isinstance(vector, list) for vector in found):
+    return found if isinstance(found, list) and all(isinstance(vector, list) for vector in found) else None
+
+
+def vectors_of(result: Any, wanted: int) -> list[list[float]]:
+    """Return the vectors of a result, as many as texts were asked for. Raises Mangled."""
+    found = vectors_in(result)
+    if found is None or len(found) != wanted:
         raise Mangled(f"the provider sent no vectors, or not {wanted}")
     return found
 
