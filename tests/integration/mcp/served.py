@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import http.client
 import json
-import signal
 import socket
-import subprocess
-import sys
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -20,10 +16,9 @@ from urllib.parse import urlsplit
 
 import uvicorn
 
-from llm_mcp.config import Settings, child_environment
+from llm_mcp.config import Settings
+from tests.integration.serving import Serving
 from tests.waiting import until
-
-_START_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -69,54 +64,17 @@ class Place:
         return Watch(self.url, path, {name.replace("_", "-"): value for name, value in headers.items()})
 
 
-class Bridge(Place):
+class Bridge(Serving, Place):
     """A running bridge. `url` is where, without `/mcp`; `log` what it said on standard error."""
 
     def __init__(self, settings: Settings, log: Path) -> None:
-        self.log = log
-        with log.open("w") as err:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "llm_mcp", "mcp"],
-                env=child_environment(settings),
-                stdout=subprocess.PIPE,
-                stderr=err,
-                text=True,
-            )
-        assert self._process.stdout is not None
-        self.line = self._process.stdout.readline().strip()
-        super().__init__(self.line.removeprefix("ready mcp "))
-
-    def __enter__(self) -> Bridge:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._process.kill()
-        self._process.wait()
-        assert self._process.stdout is not None
-        self._process.stdout.close()
+        Serving.__init__(self, "mcp", settings, log)
+        Place.__init__(self, self.line.removeprefix("ready mcp "))
 
     @property
     def mcp(self) -> str:
         """Where MCP is spoken."""
         return f"{self.url}/mcp"
-
-    @property
-    def pid(self) -> int:
-        """The process."""
-        return self._process.pid
-
-    def stop(self) -> tuple[int, float]:
-        """Tell it to stop; return its exit code and how long it took, s."""
-        began_at = time.monotonic()
-        self._process.send_signal(signal.SIGTERM)
-        return self._process.wait(timeout=_START_S), time.monotonic() - began_at
-
-    @property
-    def ended(self) -> int:
-        """Its exit code, once it has ended."""
-        return self._process.wait(timeout=_START_S)
 
 
 @dataclass(frozen=True)
