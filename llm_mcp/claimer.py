@@ -163,6 +163,27 @@ class Claimer:
         self._give_back()
         if self.due_s() > 0:
             return []
+        with self._keeper.claiming:
+            return self._take_turn()
+
+    def close(self) -> None:
+        """Hand in what is finished and give back what a claim took whose reply was lost; give up after a few seconds
+        without a database."""
+        until = time.monotonic() + _LAST_WORDS_S
+        while (batch := self._batch()) or self._unanswered is not None:
+            try:
+                self._hand_in(batch)
+                batch = []
+                self._disown()
+            except LlmMcpError as error:
+                self._keep(batch)
+                if time.monotonic() >= until:
+                    log.error("results not written", extra={"action": "settle_failed", "error": str(error)})
+                    return
+                self._wake.wait(_PAUSE_S)
+                self._wake.take()
+
+    def _take_turn(self) -> list[Run]:
         batch = self._batch()
         idle = self._keeper.threads - (self._keeper.held - len(batch))
         ahead = self._ahead()
@@ -191,23 +212,6 @@ class Claimer:
             self._pause()
             self._keep(batch)
             return []
-
-    def close(self) -> None:
-        """Hand in what is finished and give back what a claim took whose reply was lost; give up after a few seconds
-        without a database."""
-        until = time.monotonic() + _LAST_WORDS_S
-        while (batch := self._batch()) or self._unanswered is not None:
-            try:
-                self._hand_in(batch)
-                batch = []
-                self._disown()
-            except LlmMcpError as error:
-                self._keep(batch)
-                if time.monotonic() >= until:
-                    log.error("results not written", extra={"action": "settle_failed", "error": str(error)})
-                    return
-                self._wake.wait(_PAUSE_S)
-                self._wake.take()
 
     def _hint_at(self) -> float:
         """Return when to follow a hint that came now, monotonic."""

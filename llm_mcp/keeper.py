@@ -33,6 +33,9 @@ _BEATS_PER_LEASE = 3
 _PRESENCE_S = 10.0
 _SOON_S = 0.5
 _COALESCE_S = 0.1
+# A claim on its way when a worker is to take no more is waited for so long: what it brings must not come after all has
+# been given back, or be what was given back.
+_ON_ITS_WAY_S = 1.0
 # A worker whose session is lost is given up after 1.8 s (see scheduler.py): it must stop before.
 _ALONE_S = 1.5
 
@@ -59,6 +62,8 @@ class Keeper:
         self.name = name
         self.threads = threads
         self.draining = False
+        self.claiming = threading.Lock()
+        """Held while a claim is on its way."""
         # Its own connection: the beat must not stand in line behind the work.
         self._db = Database(runtime.dsn, schema=runtime.db.schema, size=1, pooled=runtime.db.pooled)
         self._kinds = kinds
@@ -155,6 +160,12 @@ class Keeper:
                 self._on_free()
             if self.draining:  # we take no more, but a limited kind may have a place for others
                 self.runtime.notifier.notify(JOB_QUEUED)
+
+    def take_no_more(self) -> None:
+        """Have no further claim begin; one that is on its way is waited for, a moment at most."""
+        self.draining = True
+        if self.claiming.acquire(timeout=_ON_ITS_WAY_S):
+            self.claiming.release()
 
     def wait_idle(self, timeout_s: float) -> bool:
         """Wait until no run is held, `timeout_s` seconds at most; say whether that is so."""

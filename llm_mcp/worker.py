@@ -81,7 +81,7 @@ class Worker:
 
         Returns whether everything finished by itself.
         """
-        self.keeper.draining = True
+        self.keeper.take_no_more()
         left_s = grace_s
         finished = self.keeper.wait_idle(0)
         while not finished and left_s > 0 and not hurry():

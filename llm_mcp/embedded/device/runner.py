@@ -158,12 +158,14 @@ class Runner:
     def _exchange(self, path: str, body: dict[str, Any], call: Call) -> Iterator[http.client.HTTPResponse]:
         connection = _Connection(self._socket)
         try:
-            with contextlib.closing(connection), call.breaking(connection.cut):
-                connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
-                with connection.getresponse() as answer:
-                    if answer.status != http.client.OK:
-                        raise EngineRefused(answer.status, answer.read().decode("utf-8", "replace"))
-                    yield answer
+            with contextlib.closing(connection):
+                connection.connect()  # not under the next line: a cut of what is not there yet would be lost
+                with call.breaking(connection.cut):
+                    connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
+                    with connection.getresponse() as answer:
+                        if answer.status != http.client.OK:
+                            raise EngineRefused(answer.status, answer.read().decode("utf-8", "replace"))
+                        yield answer
         except (OSError, http.client.HTTPException) as error:
             call.check()
             raise EngineGone("an error was encountered while running the model: unexpected EOF") from error
