@@ -13,8 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from llm_mcp.embedded.device import catalog
-from llm_mcp.embedded.device.catalog import ModelFile
+from llm_mcp.embedded.device import catalog, runner
+from llm_mcp.embedded.device.call import Call, Cancelled
+from llm_mcp.embedded.device.catalog import CatalogModel, ModelFile
+from llm_mcp.embedded.device.runner import Runner
 from tests.waiting import until
 
 from .device import LONG, SHORT, Device, alive, ask, children, device, processor_s, running, sent, streaming
@@ -36,6 +38,24 @@ def test_a_client_that_hangs_up_frees_the_model(device: Device, stream: bool) ->
     # Twenty thousand tokens would take longer on any machine.
     assert time.monotonic() - began < 5.0
     until(lambda: device.connections() == 0)
+
+
+def test_a_call_given_up_before_the_engine_is_reached_never_reaches_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    call, connect = Call(), runner._Connection.connect
+
+    def late(connection: runner._Connection) -> None:
+        call.cancel()
+        connect(connection)
+
+    engine = Runner(CatalogModel("tiny", ModelFile(TINY)), 2048)
+    try:
+        engine.await_ready()
+        monkeypatch.setattr(runner._Connection, "connect", late)
+        events = engine.stream("/completion", {"prompt": "the cat", "n_predict": 2000}, call)
+        with pytest.raises(Cancelled):
+            next(events)
+    finally:
+        engine.close()
 
 
 def test_a_client_that_hangs_up_in_the_queue_leaves_it(device: Device) -> None:

@@ -20,6 +20,7 @@ from llm_mcp.job import Job, Status, Submission
 from llm_mcp.jobs import Jobs
 from llm_mcp.runtime import Runtime
 from llm_mcp.scheduler import Scheduler
+from llm_mcp.store import jobs as rows
 from llm_mcp.store.listen import JOB_QUEUED
 from llm_mcp.store.pool import connect
 from llm_mcp.worker import Worker
@@ -166,6 +167,29 @@ def test_who_must_leave_gives_work_back_and_another_finishes_it(hire: Hire, jobs
     hire()
     assert job_of(running).attempts == 2
     assert job_of(waiting).attempts == 1
+
+
+def test_what_was_given_back_is_not_claimed_again_by_who_leaves(
+    hire: Hire, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A claim may be on its way when the work is given back: it must not bring it home again."""
+    on_its_way, turn = threading.Event(), rows.turn
+
+    def late(*asked: Any, **options: Any) -> Any:
+        if gates["b"].is_set():
+            on_its_way.set()
+            gates["c"].wait(0.4)  # longer than giving back takes
+        return turn(*asked, **options)
+
+    monkeypatch.setattr(rows, "turn", late)
+    leaving = hire(threads=2)
+    running = gate.submit("a")
+    assert begun.acquire(timeout=20)
+    gates["b"].set()
+    assert on_its_way.wait(20)
+    assert leaving.drain(0) is False
+    assert running.status is Status.QUEUED
+    assert [a.reason for a in jobs.attempts(running.id)] == ["released"]
 
 
 def test_a_second_word_hurries(worker: Worker) -> None:
