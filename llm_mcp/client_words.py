@@ -95,6 +95,7 @@ def ours(error: grpc.RpcError) -> LlmMcpError:
         "model_not_found": lambda: ModelNotFound(words),
         "queue_full": lambda: QueueFull(words, retry_after_s=retry_after_s),
         "no_device": lambda: NoProvider(words, code=word, retry_after_s=retry_after_s),
+        "not_local": lambda: NoProvider(words, code=word, retry_after_s=retry_after_s),
         "no_api_key": lambda: NoProvider(words, code=word, retry_after_s=retry_after_s),
         "body_too_large": lambda: TooLarge(words, field=field, code=word),
         "too_large": lambda: TooLarge(words, field=field, code=word),

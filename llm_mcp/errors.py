@@ -104,7 +104,7 @@ class NoProvider(Unavailable):
     """Nobody can take the call now.
 
     Parameters: `message` for people; `code`: `no_api_key`, the provider has no key here; `no_device`, no machine of
-    ours answers.
+    ours answers; `not_local`, the call would go to the cloud, and must not.
     """
 
     def __init__(self, message: str, *, code: str, retry_after_s: float = 1.0) -> None:

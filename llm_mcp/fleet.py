@@ -98,24 +98,28 @@ class Fleet:
         serving = [source.device(known.pop(source.device_id or "", None)) for source in self._devices]
         return [*serving, *known.values()]
 
-    def route(self, model: str | None, verb: Verb) -> Route:
+    def route(self, model: str | None, verb: Verb, *, local_only: bool = False) -> Route:
         """Return where a call for a model goes; None, "" or "auto" is the default model.
 
-        Raises ModelNotFound, and NoProvider (`no_api_key`, `no_device`) when nobody can take it now.
+        `local_only`: it must not leave our machines. Raises ModelNotFound, and NoProvider (`no_api_key`, `no_device`,
+        `not_local`) when nobody can take it now.
         """
         _look(self._devices)
         try:
-            return self._choose(model, verb)
+            return self._choose(model, verb, local_only=local_only)
         except (ModelNotFound, NoProvider):
             # It may have come since: only an answer of now is good enough for a refusal.
             if not _look(self._devices, anew=True):
                 raise
-        return self._choose(model, verb)
+        return self._choose(model, verb, local_only=local_only)
 
-    def _choose(self, model: str | None, verb: Verb) -> Route:
+    def _choose(self, model: str | None, verb: Verb, *, local_only: bool) -> Route:
         offers = [offer for source in self._devices for offer in source.offers()]
         answered = any(not source.away for source in self._devices)
-        return choose(model, verb, offers, self._settings, answered=answered)
+        route = choose(model, verb, offers, self._settings, answered=answered)
+        if local_only and route.device_id is None:
+            raise NoProvider("no machine of ours has this model now, and it must not go to the cloud", code="not_local")
+        return route
 
 
 class _Source:

@@ -75,7 +75,7 @@ class _Paths:
         if not isinstance(body, dict):
             raise InvalidInput("must be an object", code="invalid_json")
         kind, model, payload = await self._asked(body)
-        job_id = await self._core.submit(
+        job, _ = await self._core.submit(
             kind,
             payload,
             model=model,
@@ -85,8 +85,9 @@ class _Paths:
             max_attempts=_integer(body, "max_attempts"),
             deadline_at=_text(body, "deadline_at", ""),
             idempotency_key=_key(request.headers.get("idempotency-key")),
+            local_only=CLOUD not in current().scopes,
         )
-        return answer({"job_id": job_id}, 202, {"location": f"/jobs/{job_id}"})
+        return answer({"job_id": job.id}, 202, {"location": f"/jobs/{job.id}"})
 
     async def job(self, request: Request) -> Response:
         """Return a job with all its fields; payload and result are texts, "" where there is none."""

@@ -28,6 +28,8 @@ from .principal import LOCAL
 
 _CALL_S = 20.0
 _LONGEST_WAIT_S = 60.0
+# What waits for less than this ends by itself when the bridge stops, s.
+_BRIEF_S = 1.0
 # A core that went away while a job is watched is waited for so long, asked again so often, s.
 _PATIENCE_S, _AGAIN_S = 30.0, 0.5
 _OPTIONS = [
@@ -97,12 +99,16 @@ class Core:
         deadline_s: float | None = None,
         deadline_at: str = "",
         idempotency_key: str = "",
-    ) -> str:
-        """Submit a job, whose payload is any JSON value, and return its id.
+        local_only: bool = False,
+        wait_s: float | None = None,
+    ) -> tuple[pb.Job, str]:
+        """Submit a job, whose payload is any JSON value; return it and what it has said so far.
 
-        With `model`, a name or `auto`, the core chooses who answers: `kind` is then `chat`, `generate` or `embed`.
-        The deadline is an instant, RFC 3339, or `deadline_s` seconds from now; 0 attempts are as many as usual. Raises
-        InvalidInput naming the field, TooLarge, KeyReused, QueueFull, NotFound for no such model.
+        With `model`, a name or `auto`, the core chooses who answers: `kind` is then `chat`, `generate` or `embed`;
+        `local_only`: no cloud. The deadline is an instant, RFC 3339, or `deadline_s` seconds from now; 0 attempts are
+        as many as usual. The answer waits up to `wait_s` seconds for the job to finish. Without it there is only id and
+        kind, and also when the job could not be read any more. Raises InvalidInput naming the field, TooLarge,
+        KeyReused, QueueFull, ModelNotFound, NoProvider.
         """
         strictjson.check(payload, root="payload")
         if not deadline_at and deadline_s is not None:
@@ -116,8 +122,11 @@ class Core:
             deadline_at=deadline_at,
             idempotency_key=idempotency_key,
             model=model,
+            local_only=local_only,
+            wait_s=wait_s,
         )
-        return str((await self._call("SubmitJob", request, principal)).job_id)
+        told = await self._call("SubmitJob", request, principal)
+        return (told.job if told.HasField("job") else pb.Job(id=told.job_id, kind=told.kind)), str(told.text)
 
     async def job(self, job_id: str, *, principal: str, wait_s: float = 0.0, text: bool = False) -> tuple[pb.Job, str]:
         """Return a job and, with `text`, what it has said so far.
@@ -198,7 +207,7 @@ class Core:
 
     async def _call(self, method: str, request: Any, principal: str, *, more_s: float = 0.0) -> Any:
         call = getattr(self._ready(), method)(request, timeout=_CALL_S + more_s, metadata=_metadata(principal))
-        if more_s:
+        if more_s >= _BRIEF_S:
             self._enter(call)
         try:
             return await call

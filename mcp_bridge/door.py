@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from typing import Any
 
 import anyio
@@ -18,7 +18,7 @@ from llm_mcp.errors import LlmMcpError, Unavailable
 from llm_mcp.routing import means
 from llm_mcp.rpc import llm_pb2 as pb
 
-from . import answers, refusals
+from . import refusals
 from .attendance import Attendance
 from .core import Core, Stopping
 from .principal import CLOUD
@@ -30,8 +30,8 @@ _FRESH_S = 5.0
 _WRITE_S = 10.0
 # A core that is away is waited for so long, asked again so often, s.
 _PATIENCE_S, _AGAIN_S = 30.0, 0.5
-_CLOUDS = ("openai", "openrouter")
-_PAID = "allow_cloud=true, which costs money"
+# What is done within this time is asked for once; for all else it is not long until progress is told, s.
+_BRIEF_S = 0.25
 
 
 class Door:
@@ -76,67 +76,76 @@ class Door:
                 return
         if model in ("", "auto"):
             sort = "an embedding model" if verb == "embed" else "a model"
-            raise ToolError(f"no machine here with {sort} answers now: try again later, or {_PAID}")
+            raise ToolError(f"no machine here with {sort} answers now: try again later, or {refusals.PAID}")
         cloud = next((each.provider for each in models if not each.device_id and each.name == model), "")
         if cloud or "/" in model:
-            raise ToolError(f"model: this one runs in the cloud, at {cloud or 'openrouter'}: take another, or {_PAID}")
+            raise ToolError(
+                f"model: this one runs in the cloud, at {cloud or 'openrouter'}: take another, or {refusals.PAID}"
+            )
         raise ToolError(refusals.no_such_model(model, (each.name for each in models if each.device_id)))
 
-    async def submit(self, kind: str, payload: Any, *, principal: str, **options: Any) -> str:
-        """Submit a job and return its id, as `Core.submit` does.
+    async def submit(
+        self, kind: str, payload: Any, *, principal: str, wait_s: float | None = None, **options: Any
+    ) -> tuple[pb.Job, str]:
+        """Submit a job as `Core.submit` does, which waits a moment of `wait_s` seconds.
 
         The job of a caller who is cancelled meanwhile is written, and known, all the same.
         """
+        wait_s = None if wait_s is None else min(wait_s, _BRIEF_S)
         with anyio.move_on_after(_WRITE_S, shield=True):
-            return await self.core().submit(kind, payload, principal=principal, **options)
+            return await self.core().submit(kind, payload, principal=principal, wait_s=wait_s, **options)
         raise Unavailable("the core did not answer in time", retry_after_s=5.0)
 
-    async def wait(
+    async def ask(
         self,
-        job_id: str,
+        kind: str,
+        payload: Any,
         ctx: Context[Any, Any],
         *,
         principal: str,
         question: str,
         wait_s: float,
-        allow_cloud: bool,
+        **options: Any,
     ) -> tuple[pb.Job, str]:
-        """Wait for a job that was asked for here, as `follow` does, and return it and what it has said so far.
+        """Submit a job, wait for it as `follow` does, and return it and what it has said so far.
 
-        Who is cancelled meanwhile leaves it: see `Attendance.waiting`; `question` is what it was asked.
+        A job whose caller vanished after the same `question` is taken up instead. Who is cancelled while it waits
+        leaves the job: see `Attendance.waiting`.
         """
+        job_id = self.attendance.take_up(question)
+        if not job_id:
+            job_id = (await self.submit(kind, payload, principal=principal, **options))[0].id
         async with self.attendance.waiting(
             job_id, principal=principal, question=question, unwanted=lambda: _unwanted(ctx)
         ):
-            await self.follow(job_id, ctx, principal=principal, wait_s=wait_s, allow_cloud=allow_cloud)
-            try:
-                job, said = await self.job(job_id, principal=principal)
-            except Unavailable as error:
-                raise _lost(error, job_id) from None
-            if not allow_cloud:
-                await self.keep_here(job, principal=principal)
-            return job, said
+            return await self.follow(job_id, ctx, principal=principal, wait_s=wait_s)
 
-    async def follow(
-        self, job_id: str, ctx: Context[Any, Any], *, principal: str, wait_s: float, allow_cloud: bool = True
-    ) -> None:
+    async def follow(self, job_id: str, ctx: Context[Any, Any], *, principal: str, wait_s: float) -> tuple[pb.Job, str]:
         """Wait for a job to finish, at most `wait_s` seconds and what is allowed, and tell progress meanwhile.
 
-        Raises ToolError as `keep_here` does, and when the core goes away for long; NotFound.
+        Returns the job and what it has said so far. Raises ToolError when the core goes away for long, NotFound.
         """
-        if wait_s <= 0:
-            return
+        try:
+            if wait_s > 0 and (done := await self._watched(job_id, ctx, principal=principal, wait_s=wait_s)):
+                return done, ""
+            return await self.job(job_id, principal=principal)
+        except Unavailable as error:
+            raise _lost(error, job_id) from None
+
+    async def _watched(self, job_id: str, ctx: Context[Any, Any], *, principal: str, wait_s: float) -> pb.Job | None:
+        """Tell progress until a job is finished or the time is over; return it if it is done."""
         progress = Progress(ctx.report_progress, job_id)
-        raised: Exception | None = None
+        raised: LlmMcpError | None = None
+        done: pb.Job | None = None
 
         async def listen() -> None:
+            nonlocal done
             async with aclosing(self.core().events(job_id, principal=principal)) as events:
                 async for event in events:
                     progress.note(event)
                     if event.type == "status":
                         await ctx.notify_resource_updated(f"llm://jobs/{job_id}")
-                        if not allow_cloud:
-                            await self.keep_here(_job(event), principal=principal)
+                        done = _job(event) if event.message == "done" else None
 
         with anyio.move_on_after(min(wait_s, self.settings.mcp_max_wait_s)):
             async with anyio.create_task_group() as group:
@@ -145,27 +154,19 @@ class Door:
                     await _patiently(listen)
                 except Stopping:
                     pass  # the job goes on, and its caller is told how to ask for it
-                except (LlmMcpError, ToolError) as error:
+                except LlmMcpError as error:
                     raised = error  # raised in the group it would come out as a group of errors
                 group.cancel_scope.cancel()
-        if isinstance(raised, Unavailable):
-            raise _lost(raised, job_id)
         if raised is not None:
             raise raised
+        return done
 
-    async def keep_here(self, job: pb.Job, *, principal: str) -> None:
-        """Cancel a job that was routed to the cloud though it must not be: the machine that had its model just went.
+    async def job(self, job_id: str, *, principal: str, wait_s: float = 0.0) -> tuple[pb.Job, str]:
+        """Return a job and what it has said so far; one that is done within a moment of `wait_s` seconds is done.
 
-        Raises ToolError then.
+        Raises NotFound, Unavailable.
         """
-        if job.kind.partition(".")[0] in _CLOUDS and not answers.final(job):
-            with suppress(LlmMcpError):
-                await self.core().cancel(job.id, principal=principal)
-            raise ToolError(f"the machine that has this model just went away: try again, or {_PAID}")
-
-    async def job(self, job_id: str, *, principal: str) -> tuple[pb.Job, str]:
-        """Return a job and what it has said so far. Raises NotFound, Unavailable."""
-        return await self.core().job(job_id, principal=principal, text=True)
+        return await self.core().job(job_id, principal=principal, wait_s=min(wait_s, _BRIEF_S), text=True)
 
 
 async def _patiently(listen: Callable[[], Awaitable[None]]) -> None:

@@ -30,6 +30,8 @@ from . import untrusted
 from .core import Stopping
 from .principal import current
 
+PAID: Final = "allow_cloud=true, which costs money"
+"""What a model may do, if its user agrees, where no machine of ours answers."""
 SCOPE_MISSING: Final = -32003
 """The JSON-RPC code for a principal who may not do this."""
 
@@ -55,6 +57,8 @@ def words(error: LlmMcpError) -> str:
             return "idempotency_key: was used for another request; take a new one"
         case NoProvider(code="no_api_key"):
             return "this model runs in the cloud, and no key for it is set up: llm_models lists what can be reached"
+        case NoProvider(code="not_local"):
+            return f"no machine here has this model now: try again in {_soon(error.retry_after_s)} s, or {PAID}"
         case NoProvider():
             return f"no machine with a model answers now: try again in {_soon(error.retry_after_s)} s"
         case Stopping():

@@ -51,7 +51,7 @@ class Job(_message.Message):
     def __init__(self, id: _Optional[str] = ..., kind: _Optional[str] = ..., payload_json: _Optional[str] = ..., status: _Optional[str] = ..., attempts: _Optional[int] = ..., max_attempts: _Optional[int] = ..., lease_until: _Optional[str] = ..., deadline_at: _Optional[str] = ..., result_json: _Optional[str] = ..., error: _Optional[str] = ..., priority: _Optional[int] = ..., queued_at: _Optional[str] = ..., updated_at: _Optional[str] = ..., reason: _Optional[str] = ..., source: _Optional[str] = ..., queue: _Optional[str] = ..., worker_id: _Optional[str] = ..., finished_at: _Optional[str] = ..., lease_token: _Optional[int] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class SubmitJobRequest(_message.Message):
-    __slots__ = ("kind", "payload_json", "priority", "source", "max_attempts", "deadline_at", "idempotency_key", "delay_s", "model")
+    __slots__ = ("kind", "payload_json", "priority", "source", "max_attempts", "deadline_at", "idempotency_key", "delay_s", "model", "local_only", "wait_s")
     KIND_FIELD_NUMBER: _ClassVar[int]
     PAYLOAD_JSON_FIELD_NUMBER: _ClassVar[int]
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
@@ -61,6 +61,8 @@ class SubmitJobRequest(_message.Message):
     IDEMPOTENCY_KEY_FIELD_NUMBER: _ClassVar[int]
     DELAY_S_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
+    LOCAL_ONLY_FIELD_NUMBER: _ClassVar[int]
+    WAIT_S_FIELD_NUMBER: _ClassVar[int]
     kind: str
     payload_json: str
     priority: int
@@ -70,15 +72,21 @@ class SubmitJobRequest(_message.Message):
     idempotency_key: str
     delay_s: float
     model: str
-    def __init__(self, kind: _Optional[str] = ..., payload_json: _Optional[str] = ..., priority: _Optional[int] = ..., source: _Optional[str] = ..., max_attempts: _Optional[int] = ..., deadline_at: _Optional[str] = ..., idempotency_key: _Optional[str] = ..., delay_s: _Optional[float] = ..., model: _Optional[str] = ...) -> None: ...
+    local_only: bool
+    wait_s: float
+    def __init__(self, kind: _Optional[str] = ..., payload_json: _Optional[str] = ..., priority: _Optional[int] = ..., source: _Optional[str] = ..., max_attempts: _Optional[int] = ..., deadline_at: _Optional[str] = ..., idempotency_key: _Optional[str] = ..., delay_s: _Optional[float] = ..., model: _Optional[str] = ..., local_only: bool = ..., wait_s: _Optional[float] = ...) -> None: ...
 
 class SubmitJobResponse(_message.Message):
-    __slots__ = ("job_id", "kind")
+    __slots__ = ("job_id", "kind", "job", "text")
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
     job_id: str
     kind: str
-    def __init__(self, job_id: _Optional[str] = ..., kind: _Optional[str] = ...) -> None: ...
+    job: Job
+    text: str
+    def __init__(self, job_id: _Optional[str] = ..., kind: _Optional[str] = ..., job: _Optional[_Union[Job, _Mapping]] = ..., text: _Optional[str] = ...) -> None: ...
 
 class GetJobRequest(_message.Message):
     __slots__ = ("job_id", "wait_s", "text")

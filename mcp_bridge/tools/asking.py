@@ -59,25 +59,23 @@ def tools(door: Door) -> list[BridgeTool]:
             payload["system"] = system
         known = {"model": model, "key": idempotency_key, "cloud": allow_cloud}
         asked = question(principal, "llm_chat", {**payload, **known})
-        job_id = door.attendance.take_up(asked) or await door.submit(
-            "chat",
-            payload,
-            principal=principal,
-            model=model or "auto",
-            deadline_s=door.settings.mcp_deadline_s,
-            idempotency_key=idempotency_key,
-        )
+        options: dict[str, Any] = {
+            "principal": principal,
+            "model": model or "auto",
+            "local_only": not allow_cloud,
+            "deadline_s": door.settings.mcp_deadline_s,
+            "idempotency_key": idempotency_key,
+        }
         if declared(ctx):
+            taken = door.attendance.take_up(asked)
+            job_id = taken or (await door.submit("chat", payload, **options))[0].id
             job, _ = await door.job(job_id, principal=principal)
-            if not allow_cloud:
-                await door.keep_here(job, principal=principal)
             raise TaskStarted(task_of(job, door.settings))
-        job, said = await door.wait(
-            job_id, ctx, principal=principal, question=asked, wait_s=wait_s, allow_cloud=allow_cloud
-        )
+        job, said = await door.ask("chat", payload, ctx, question=asked, wait_s=wait_s, **options)
         return answers.answer(job, said, failed_is_error=True)
 
     async def llm_submit(
+        ctx: Context[Any, Any],
         kind: Kind = "chat",
         prompt: words.MaybePrompt = "",
         system: words.System = "",
@@ -88,6 +86,7 @@ def tools(door: Door) -> list[BridgeTool]:
         params_json: Params = "",
         allow_cloud: words.AllowCloud = False,
         priority: Priority = 0,
+        wait_s: words.WaitS = 0,
         idempotency_key: words.Key = "",
     ) -> JobResult:
         principal = current().name
@@ -99,18 +98,19 @@ def tools(door: Door) -> list[BridgeTool]:
         payload = _payload(kind, prompt, system, list(texts), more | _more(params_json))
         if kind != "echo":
             await door.admit(model, kind, allow_cloud=allow_cloud)
-        job_id = await door.submit(
+        job, said = await door.submit(
             kind,
             payload,
             principal=principal,
+            wait_s=wait_s,
             model="" if kind == "echo" else model or "auto",
+            local_only=not allow_cloud,
             priority=priority,
             deadline_s=_DAY_S,
             idempotency_key=idempotency_key,
         )
-        job, said = await door.job(job_id, principal=principal)
-        if not allow_cloud:
-            await door.keep_here(job, principal=principal)
+        if wait_s and not answers.final(job):
+            job, said = await door.follow(job.id, ctx, principal=principal, wait_s=wait_s)
         return answers.answer(job, said)
 
     return [
@@ -125,7 +125,7 @@ def tools(door: Door) -> list[BridgeTool]:
         tool(
             llm_submit,
             title="Submit a job",
-            description="Hand in a job and return at once with its job_id; llm_job_status has its answer.",
+            description="Hand in a job and return at once, or after wait_s, with its job_id for llm_job_status.",
             scope=SUBMIT,
             repeats=True,
             open_world=door.reaches_out,

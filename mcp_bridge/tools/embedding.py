@@ -50,11 +50,16 @@ def tools(door: Door) -> list[BridgeTool]:
         await door.admit(model, "embed", allow_cloud=allow_cloud)
         payload = {"input": list(texts)}
         asked = question(principal, "llm_embed", {**payload, "model": model, "cloud": allow_cloud})
-        job_id = door.attendance.take_up(asked) or await door.submit(
-            "embed", payload, principal=principal, model=model or "auto", deadline_s=door.settings.mcp_deadline_s
-        )
-        job, _ = await door.wait(
-            job_id, ctx, principal=principal, question=asked, wait_s=wait_s, allow_cloud=allow_cloud
+        job, _ = await door.ask(
+            "embed",
+            payload,
+            ctx,
+            principal=principal,
+            question=asked,
+            wait_s=wait_s,
+            model=model or "auto",
+            local_only=not allow_cloud,
+            deadline_s=door.settings.mcp_deadline_s,
         )
         return _result(job)
 

@@ -54,11 +54,10 @@ def tools(door: Door) -> list[BridgeTool]:
         max_chars: MaxChars = answers.MAX_CHARS,
     ) -> JobResult:
         principal = current().name
-        job, said = await door.job(job_id, principal=principal)
+        job, said = await door.job(job_id, principal=principal, wait_s=wait_s)
         door.attendance.keep(job.id)
         if wait_s and not answers.final(job):
-            await door.follow(job.id, ctx, principal=principal, wait_s=wait_s)
-            job, said = await door.job(job.id, principal=principal)
+            job, said = await door.follow(job.id, ctx, principal=principal, wait_s=wait_s)
         return answers.answer(job, said, offset=offset, max_chars=max_chars)
 
     async def llm_job_cancel(job_id: words.JobId) -> JobResult:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from uuid import UUID
 
 import grpc
 
 from llm_mcp.calls import Calls
-from llm_mcp.errors import InvalidInput
+from llm_mcp.errors import InvalidInput, Unavailable
 from llm_mcp.events import Cursor, Event
 from llm_mcp.fleet import Fleet, Verb
 from llm_mcp.job import Job, Status, Submission
@@ -53,10 +54,20 @@ class Asking:
             idempotency_key=request.idempotency_key or None,
             principal=principal(context),
         )
+        wait_s = _seconds("wait_s", request.wait_s)
         if request.model:
-            submission = self._routed(submission, request.model)
+            submission = self._routed(submission, request.model, local_only=request.local_only)
         new = Calls(self._jobs).submit(submission) if request.model else self._jobs.submit(submission)
-        return pb.SubmitJobResponse(job_id=str(new), kind=submission.kind)
+        told = pb.SubmitJobResponse(job_id=str(new), kind=submission.kind)
+        if request.HasField("wait_s"):
+            with suppress(Unavailable):  # what was written must be known, whatever becomes of the wait
+                if wait_s:
+                    self._wait(new, wait_s, context)
+            with suppress(Unavailable):
+                job = self._jobs.get(new)
+                told.job.CopyFrom(job_message(job))
+                told.text = self._jobs.said(job)
+        return told
 
     @answering
     def GetJob(self, request: pb.GetJobRequest, context: grpc.ServicerContext) -> pb.GetJobResponse:
@@ -174,14 +185,14 @@ class Asking:
         )
         return pb.ListBenchmarksResponse(benchmarks=[benchmark_message(measured) for measured in found])
 
-    def _routed(self, submission: Submission, model: str) -> Submission:
+    def _routed(self, submission: Submission, model: str, *, local_only: bool) -> Submission:
         """Return a submission by a model's name as one of the kind that answers it."""
         verb = next((verb for verb in _VERBS if verb == submission.kind), None)
         if verb is None:
             raise InvalidInput(f"must be one of {', '.join(_VERBS)} where a model is named", field="kind")
         if not isinstance(submission.payload, dict):
             raise InvalidInput("must be an object", field="payload_json")
-        route = Fleet.of(self._jobs.runtime).route(model, verb)
+        route = Fleet.of(self._jobs.runtime).route(model, verb, local_only=local_only)
         return replace(submission, kind=route.kind, payload={**submission.payload, **route.payload})
 
 

@@ -32,7 +32,7 @@ def asked(settings: Settings, ask: Callable[[Core], Awaitable[T]]) -> T:
 
 def test_a_job_from_submission_to_text(bridge_settings: Settings, player: Player, kind: str) -> None:
     async def ask(core: Core) -> None:
-        job_id = await core.submit(kind, {"n": 1}, principal=_ANN, deadline_s=60, priority=2)
+        job_id = (await core.submit(kind, {"n": 1}, principal=_ANN, deadline_s=60, priority=2))[0].id
         job, text = await core.job(job_id, principal=_ANN)
         assert (job.status, job.source, job.priority, text) == ("queued", "mcp", 2, "")
         assert job.deadline_at
@@ -48,12 +48,28 @@ def test_a_job_from_submission_to_text(bridge_settings: Settings, player: Player
     asked(bridge_settings, ask)
 
 
+def test_a_submission_is_waited_for_where_that_is_asked(bridge_settings: Settings, player: Player, kind: str) -> None:
+    async def ask(core: Core) -> None:
+        assert (await core.submit(kind, {}, principal=_ANN))[0].status == ""
+        job, _ = await core.submit(kind, {}, principal=_ANN, wait_s=0)
+        assert (job.status, job.payload_json) == ("queued", "{}")
+        other = f"{kind}.waited"
+        waiting = asyncio.create_task(core.submit(other, {}, principal=_ANN, wait_s=30))
+        attempt = await asyncio.to_thread(player.claim_soon, other)
+        assert not waiting.done()
+        await asyncio.to_thread(attempt.done, {"response": "abc"})
+        job, said = await waiting
+        assert (job.status, said) == ("done", "abc")
+
+    asked(bridge_settings, ask)
+
+
 def test_each_sees_its_own(bridge_settings: Settings, kind: str) -> None:
     async def ask(core: Core) -> None:
-        ann = await core.submit(kind, {}, principal=_ANN, idempotency_key="k")
-        bob = await core.submit(kind, {}, principal=_BOB, idempotency_key="k")
+        ann = (await core.submit(kind, {}, principal=_ANN, idempotency_key="k"))[0].id
+        bob = (await core.submit(kind, {}, principal=_BOB, idempotency_key="k"))[0].id
         assert ann != bob
-        assert await core.submit(kind, {}, principal=_ANN, idempotency_key="k") == ann
+        assert (await core.submit(kind, {}, principal=_ANN, idempotency_key="k"))[0].id == ann
         with pytest.raises(KeyReused):
             await core.submit(kind, {"x": 1}, principal=_ANN, idempotency_key="k")
         for reach in (core.job, core.cancel):
@@ -106,7 +122,7 @@ def test_a_core_that_is_away_is_told_at_once(bridge_settings: Settings, kind: st
 
 def test_a_stop_ends_what_waits_and_nothing_else(bridge_settings: Settings, kind: str) -> None:
     async def ask(core: Core) -> None:
-        job_id = await core.submit(kind, {}, principal=_ANN)
+        job_id = (await core.submit(kind, {}, principal=_ANN))[0].id
         events = core.events(job_id, principal=_ANN)
         assert (await anext(events)).message == "queued"
 

@@ -99,10 +99,13 @@ def test_a_watcher_that_leaves_frees_its_place(core: CoreStub, kind: str) -> Non
 
 def test_a_deadline_ends_a_wait(core: CoreStub, kind: str) -> None:
     job_id = core.SubmitJob(pb.SubmitJobRequest(kind=kind)).job_id
-    with pytest.raises(grpc.RpcError) as caught:
-        core.GetJob(pb.GetJobRequest(job_id=job_id, wait_s=60), timeout=0.3)
-    error: Any = caught.value
-    assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    method: Any = core.GetJob
+    call = method.future(pb.GetJobRequest(job_id=job_id, wait_s=60), timeout=0.3)
+    error = call.exception(timeout=10)
+    if error is None:  # the core wakes at the same instant, and may be the first
+        assert call.result().job.status == "queued"
+    else:
+        assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
 
 
 def test_a_submit_can_be_repeated(remote: Client, kind: str) -> None:

@@ -11,6 +11,7 @@ import uuid_utils.compat
 from llm_mcp.job import Lease, Status
 from llm_mcp.runtime import Runtime
 from llm_mcp.store import events, jobs, workers
+from tests.waiting import until
 
 NAME = "played"
 
@@ -63,6 +64,19 @@ class Player:
         assert job_id is None or str(lease.job_id) == str(job_id)
         self._runtime.announce(lease.job_id)
         return Attempt(self._runtime, lease)
+
+    def claim_soon(self, kind: str, *, lease_s: float = 60.0) -> Attempt:
+        """Begin the next job of a kind, once there is one."""
+
+        def look() -> Attempt | None:
+            try:
+                return self.claim(None, kind, lease_s=lease_s)
+            except ValueError:  # none yet
+                return None
+
+        attempt = until(look)
+        assert attempt is not None
+        return attempt
 
     def report(self, *kinds: str) -> None:
         """Say that a live worker takes these kinds."""

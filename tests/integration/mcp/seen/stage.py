@@ -21,7 +21,6 @@ from llm_mcp.mcp_bridge.principal import LOCAL, Principal, acting
 from llm_mcp.mcp_bridge.server import create_server
 from llm_mcp.rpc import llm_pb2 as pb
 from tests.integration.web.played import Attempt, Player
-from tests.waiting import until
 
 
 @dataclass
@@ -49,15 +48,7 @@ class Stage:
 
     async def claimed(self, kind: str, prompt: str = "") -> Attempt:
         """Begin the next job of a kind, once there is one; it must be the one that asked `prompt`."""
-
-        def look() -> Attempt | None:
-            try:
-                return self.player.claim(None, kind)
-            except ValueError:  # none yet
-                return None
-
-        attempt = await anyio.to_thread.run_sync(lambda: until(look))
-        assert attempt is not None
+        attempt = await anyio.to_thread.run_sync(self.player.claim_soon, kind)
         if prompt:
             assert orjson.loads(attempt.lease.payload)["prompt"] == prompt
         return attempt

@@ -18,6 +18,7 @@ from llm_mcp.jobs import Jobs
 from llm_mcp.mcp_bridge.app import create_app
 from llm_mcp.mcp_bridge.attendance import Attendance, question
 from llm_mcp.mcp_bridge.principal import LOCAL
+from llm_mcp.rpc import llm_pb2 as pb
 from llm_mcp.runtime import Runtime
 from tests.integration.mcp.seen.stage import Make, Stage, staged, told
 from tests.integration.mcp.seen.wire import Session
@@ -151,7 +152,7 @@ async def test_a_bridge_that_ends_leaves_no_job_in_its_grace(make: Make) -> None
 @pytest.mark.anyio
 async def test_a_job_others_wait_for_is_not_ended_by_one_who_leaves(stage: Stage) -> None:
     attendance = Attendance(lambda: stage.core, grace_s=0.0)
-    job_id = await stage.core.submit("echo", {}, principal=LOCAL.name)
+    job_id = (await stage.core.submit("echo", {}, principal=LOCAL.name))[0].id
 
     async def wait() -> None:
         asked = question("a", "b", {})
@@ -172,11 +173,12 @@ async def test_a_job_written_for_a_caller_who_just_left_is_ended_too(make: Make)
         submit, written = stage.core.submit, asyncio.Event()
         ids = []
 
-        async def slowly(*args: Any, **kwargs: Any) -> str:
-            ids.append(str(await submit(*args, **kwargs)))
+        async def slowly(*args: Any, **kwargs: Any) -> tuple[pb.Job, str]:
+            job, said = await submit(*args, **kwargs)
+            ids.append(job.id)
             written.set()
             await anyio.sleep(0.3)
-            return ids[0]
+            return job, said
 
         stage.core.submit = slowly
         async with Client(InMemoryTransport(stage.server), mode=stage.era) as client:
@@ -231,13 +233,4 @@ async def asked(stage: Stage, client: Client, prompt: str) -> tuple[asyncio.Task
 
 def claimed(player: Player) -> Attempt:
     """Begin the next chat, once there is one."""
-
-    def look() -> Attempt | None:
-        try:
-            return player.claim(None, "ollama.chat")
-        except ValueError:
-            return None
-
-    found = until(look)
-    assert found is not None
-    return found
+    return player.claim_soon("ollama.chat")

@@ -10,6 +10,7 @@ import pytest
 
 from llm_mcp import config
 from llm_mcp.config import Settings
+from llm_mcp.mcp_bridge.principal import LOCAL
 from llm_mcp.rpc import llm_pb2 as pb
 from tests.integration.mcp.seen.machines import Machine
 from tests.integration.mcp.seen.stage import Make, Stage, said, told
@@ -124,23 +125,27 @@ async def test_no_default_in_the_cloud_when_no_machine_has_one(
 
 @pytest.mark.parametrize(
     ("tool", "arguments"),
-    [("llm_chat", {}), ("llm_chat", {"wait_s": 0}), ("llm_submit", {})],
+    [("llm_chat", {}), ("llm_chat", {"wait_s": 0}), ("llm_submit", {}), ("llm_embed", {"texts": ["x"]})],
 )
-async def test_what_was_routed_there_all_the_same_is_cancelled(
+async def test_what_would_be_routed_there_all_the_same_is_never_written(
     stage: Stage, tool: str, arguments: dict[str, object]
 ) -> None:
     """The machine that had the model went between the look and the submit."""
     models = stage.core.models
 
     async def stale() -> list[pb.Model]:
-        return [*await models(), pb.Model(name="gpt-big", provider="ollama", device_id="gone")]
+        embeds = tool == "llm_embed"
+        return [*await models(), pb.Model(name="gpt-big", provider="ollama", device_id="gone", embeds=embeds)]
 
     stage.core.models = stale
+    before = (await stage.core.jobs(principal=LOCAL.name, limit=1))[0]
     async with stage.client() as client:
-        result = await client.call_tool(tool, {"prompt": "x", "model": "gpt-big", **arguments})
+        prompt = {} if tool == "llm_embed" else {"prompt": "x"}
+        result = await client.call_tool(tool, {**prompt, "model": "gpt-big", **arguments})
         assert result.is_error
-        assert "went away" in said(result)
-        assert await nothing_in_the_cloud(stage)
+        assert said(result).startswith("no machine here has this model now")
+        assert "allow_cloud" in said(result)
+        assert (await stage.core.jobs(principal=LOCAL.name, limit=1))[0] == before
 
 
 async def test_what_the_cloud_has_is_listed_on_request(stage: Stage) -> None:

@@ -18,7 +18,6 @@ from tests.integration.mcp.seen.wire import Session
 from tests.integration.mcp.served import Bridge, in_thread
 from tests.integration.rpc.served import Served
 from tests.integration.web.played import Attempt, Player
-from tests.waiting import until
 
 KNOWS: dict[str, Any] = {"extensions": {EXTENSION: {}}}
 
@@ -31,16 +30,7 @@ def era() -> str:
 
 def claimed(player: Player) -> Attempt:
     """Begin the next chat, once there is one."""
-
-    def look() -> Attempt | None:
-        try:
-            return player.claim(None, "ollama.chat", lease_s=120.0)
-        except ValueError:
-            return None
-
-    found = until(look)
-    assert found is not None
-    return found
+    return player.claim_soon("ollama.chat", lease_s=120.0)
 
 
 def get(session: Session, task_id: str) -> dict[str, Any]:
