@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from threading import Event as Signal
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import orjson
@@ -21,9 +22,12 @@ from .events import Cursor, Event
 from .job import Job, Reason, Status, Submission
 from .jobs import Jobs
 from .store import calls as rows
+from .store import jobs
 from .store.calls import Standing
 from .store.listen import JOB_UPDATE
 from .watch import PATIENCE_S
+
+T = TypeVar("T")
 
 # A notice may be missed: how often a call looks by itself, where notices are heard and where not, s.
 _LOOK_ANYWAY_S = 2.0
@@ -128,15 +132,43 @@ class Calls:
         with self._runtime.listener.subscribe(JOB_UPDATE, str(job_id)) as wake:
             found = self.submit(replace(submission, id=job_id))
             if found == job_id:
-                return self._wait(job_id, wake, until, timeout_s, stop or Stop())
+                return self._answered(job_id, wake, until, timeout_s, stop or Stop())
         return self.wait(found, timeout_s=max(0.0, until - time.monotonic()), stop=stop)
+
+    def run(self, submission: Submission, *, wait_s: float, stop: Stop, routed: bool = True) -> tuple[UUID, Job | None]:
+        """Submit a job and return its id, and the job: finished, or as it is after `wait_s` seconds or at a `stop`.
+
+        `routed`: it was decided here where it goes, see `submit`. What was written is told even when the database goes
+        away: without the job then. Raises what `Jobs.submit` raises.
+        """
+        until, submit = time.monotonic() + wait_s, self.submit if routed else self._jobs.submit
+        job: Job | None = None
+
+        def look() -> Job | None:
+            nonlocal job
+            # Most are finished when there is something to see; of one that streams there is much to see.
+            if job is None or jobs.status(self._runtime.db, found).final:
+                job = self._jobs.get(found)
+            return job if job.status.final else None
+
+        job_id = submission.id or uuid_utils.compat.uuid7()
+        with ExitStack() as hearing:
+            wake = hearing.enter_context(self._runtime.listener.subscribe(JOB_UPDATE, str(job_id)))
+            found = submit(replace(submission, id=job_id))
+            if found != job_id:  # it was asked for before, and may be finished
+                wake = hearing.enter_context(self._runtime.listener.subscribe(JOB_UPDATE, str(found)))
+                wake.set()
+            with suppress(Unavailable):
+                if self._wait(look, wake, until, stop) is None and wait_s > 0:
+                    job = self._jobs.get(found)
+        return found, job
 
     def wait(self, job_id: UUID, *, timeout_s: float | None = None, stop: Stop | None = None) -> Answered:
         """Return the answer of a job that was submitted before. Raises as `ask`, and NotFound."""
         until = time.monotonic() + self._patience(timeout_s)
         with self._runtime.listener.subscribe(JOB_UPDATE, str(job_id)) as wake:
             wake.set()
-            return self._wait(job_id, wake, until, timeout_s, stop or Stop())
+            return self._answered(job_id, wake, until, timeout_s, stop or Stop())
 
     def answer(self, job_id: UUID) -> Answered | None:
         """Return the answer of a job, None while it is not finished. Raises CallFailed, NotFound, Unavailable."""
@@ -167,7 +199,17 @@ class Calls:
     def _patience(self, timeout_s: float | None) -> float:
         return self._runtime.settings.call_timeout_s if timeout_s is None else timeout_s
 
-    def _wait(self, job_id: UUID, wake: Signal, until: float, timeout_s: float | None, stop: Stop) -> Answered:
+    def _answered(self, job_id: UUID, wake: Signal, until: float, timeout_s: float | None, stop: Stop) -> Answered:
+        answered = self._wait(lambda: self.answer(job_id), wake, until, stop)
+        if answered is not None:
+            return answered
+        raise CallStopped(job_id) if stop.called else CallTimeout(job_id, self._patience(timeout_s))
+
+    def _wait(self, look: Callable[[], T | None], wake: Signal, until: float, stop: Stop) -> T | None:
+        """Return what is found once it is there; None when the time is over or somebody says stop.
+
+        It is looked for when `wake` is set, and at the end. Raises Unavailable when the database stays away.
+        """
         lost_at = math.inf
         stop.wakes(wake)
         while True:
@@ -176,19 +218,15 @@ class Calls:
             wake.wait(max(0.0, min(left_s, _LOOK_ANYWAY_S if hears else _LOOK_ANYWAY_DEAF_S)))
             wake.clear()
             try:
-                answered = self.answer(job_id)
+                found = look()
                 lost_at = math.inf
             except Unavailable:
                 lost_at = min(lost_at, time.monotonic())
                 if time.monotonic() - lost_at >= PATIENCE_S:
                     raise
-                answered = None
-            if answered is not None:
-                return answered
-            if stop.called:
-                raise CallStopped(job_id)
-            if left_s <= 0:
-                raise CallTimeout(job_id, self._patience(timeout_s))
+                found = None
+            if found is not None or stop.called or left_s <= 0:
+                return found
 
 
 def _asked(payload: Any) -> Any:

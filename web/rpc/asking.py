@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from uuid import UUID
 
 import grpc
 
-from llm_mcp.calls import Calls
-from llm_mcp.errors import InvalidInput, Unavailable
+from llm_mcp.calls import Calls, Stop
+from llm_mcp.errors import InvalidInput
 from llm_mcp.events import Cursor, Event
 from llm_mcp.fleet import Fleet, Verb
 from llm_mcp.job import Job, Status, Submission
@@ -20,6 +19,7 @@ from llm_mcp.rpc import llm_pb2 as pb
 
 from .. import ids
 from ..body import instant
+from ..errors import Full
 from ..streams import Streams
 from .messages import benchmark_message, device_message, job_id, job_message, own_event, status_event, value
 from .principals import principal
@@ -57,16 +57,22 @@ class Asking:
         wait_s = _seconds("wait_s", request.wait_s)
         if request.model:
             submission = self._routed(submission, request.model, local_only=request.local_only)
-        new = Calls(self._jobs).submit(submission) if request.model else self._jobs.submit(submission)
-        told = pb.SubmitJobResponse(job_id=str(new), kind=submission.kind)
-        if request.HasField("wait_s"):
-            with suppress(Unavailable):  # what was written must be known, whatever becomes of the wait
+        calls, job = Calls(self._jobs), None
+        if not request.HasField("wait_s"):
+            new = calls.submit(submission) if request.model else self._jobs.submit(submission)
+        else:
+            stop = Stop()
+            with ExitStack() as waiting:
                 if wait_s:
-                    self._wait(new, wait_s, context)
-            with suppress(Unavailable):
-                job = self._jobs.get(new)
-                told.job.CopyFrom(job_message(job))
-                told.text = self._jobs.said(job)
+                    try:
+                        wait_s = waiting.enter_context(self._waiting(stop, wait_s, context))
+                    except Full:  # it is written all the same, and may be asked for later
+                        wait_s = 0.0
+                new, job = calls.run(submission, wait_s=wait_s, stop=stop, routed=bool(request.model))
+        told = pb.SubmitJobResponse(job_id=str(new), kind=submission.kind)
+        if job is not None:
+            told.job.CopyFrom(job_message(job))
+            told.text = self._jobs.said(job)
         return told
 
     @answering
@@ -75,18 +81,23 @@ class Asking:
         wanted, wait_s, owner = job_id(request.job_id), _seconds("wait_s", request.wait_s), principal(context)
         if wait_s:
             self._jobs.check_owner(wanted, owner)
-            self._wait(wanted, wait_s, context)
+            waiter = self._jobs.waiter(wanted)
+            with self._waiting(waiter.nudge, wait_s, context) as most_s:
+                waiter.final(timeout_s=most_s)
         job = self._jobs.get(wanted, principal=owner)
         return pb.GetJobResponse(job=job_message(job), text=self._jobs.said(job) if request.text else "")
 
-    def _wait(self, wanted: UUID, wait_s: float, context: grpc.ServicerContext) -> None:
-        """Wait until a job is finished, the time is over, or nobody waits any more."""
+    @contextmanager
+    def _waiting(self, end: Callable[[], None], wait_s: float, context: grpc.ServicerContext) -> Iterator[float]:
+        """Take a place for a wait, of which `end` is the end when nobody waits any more; yields how long it may be, s.
+
+        Raises Full.
+        """
         place = self._streams.enter()
         try:
-            waiter = self._jobs.waiter(wanted)
-            context.add_callback(waiter.nudge)
-            place.watch(None, waiter.nudge)
-            waiter.final(timeout_s=min(wait_s, context.time_remaining() or wait_s))
+            context.add_callback(end)
+            place.watch(None, end)
+            yield min(wait_s, context.time_remaining() or wait_s)
         finally:
             place()
 
