@@ -4,6 +4,9 @@ A caller who says that it does not want the answer has its job cancelled at once
 cut off, or have less patience than its model: its job goes on for a grace, and the same question asked again by the
 same principal in that time gets the same job. A job somebody waits for is never given to a second, however equal
 their questions: two who ask the same twice want two answers.
+
+The core is told of the jobs that somebody waits for, and of those in their grace, so that they end even if this process
+is killed (see presence.py). A job whose caller has its answer, or its id, goes on in its own right.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ import orjson
 from llm_mcp.errors import LlmMcpError
 
 from .core import Core
+from .presence import Presence
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +51,7 @@ class Attendance:
         self._grace_s = grace_s
         self._waiting: Counter[str] = Counter()
         self._left: dict[str, _Left] = {}
+        self._presence = Presence(core)
 
     def take_up(self, question: str) -> str:
         """Return the job whose caller vanished after this question, "" when there is none; it is then taken."""
@@ -59,6 +64,7 @@ class Attendance:
         left = self._left.pop(job_id, None)
         if left is not None:
             left.timer.cancel()
+            self._let_go(job_id)
 
     @asynccontextmanager
     async def waiting(
@@ -70,6 +76,7 @@ class Attendance:
         """
         self.keep(job_id)
         self._waiting[job_id] += 1
+        self._presence.attend(job_id)
         cancelled = False
         try:
             yield
@@ -85,13 +92,16 @@ class Attendance:
                 elif cancelled:
                     timer = asyncio.get_running_loop().create_task(self._after_grace(job_id, principal))
                     self._left[job_id] = _Left(principal, question, timer)
+                else:
+                    self._let_go(job_id)
 
     async def close(self) -> None:
-        """Cancel the jobs that were left and are in their grace: nobody will be here to do it later."""
+        """Cancel the jobs that were left and are in their grace: nobody will be here to do it later. Others go on."""
         left, self._left = self._left, {}
         for each in left.values():
             each.timer.cancel()
         await asyncio.gather(*(self._cancel(job_id, each.principal) for job_id, each in left.items()))
+        await self._presence.close()
 
     async def _after_grace(self, job_id: str, principal: str) -> None:
         await asyncio.sleep(self._grace_s)
@@ -105,6 +115,11 @@ class Attendance:
                 log.info("a job that nobody waits for was cancelled", extra={"action": "job_left", "job_id": job_id})
             except LlmMcpError as error:  # finished meanwhile, or the core is away: its deadline ends it
                 log.info("a job was left", extra={"action": "job_left", "job_id": job_id, "error": error.code})
+        self._let_go(job_id)
+
+    def _let_go(self, job_id: str) -> None:
+        if job_id not in self._waiting:
+            self._presence.let_go(job_id)
 
 
 def question(principal: str, tool: str, arguments: Mapping[str, Any]) -> str:

@@ -173,6 +173,13 @@ class Core:
         told: pb.CancelJobResponse = await self._call("CancelJob", pb.CancelJobRequest(job_id=job_id), principal)
         return told.job
 
+    def attend(self) -> Any:
+        """Open a call that says for which jobs somebody waits here: write AttendRequests to it.
+
+        It is in nobody's name, for jobs of all: their ids are the core's own. It waits for a core that is away.
+        """
+        return self._ready().Attend(wait_for_ready=True)
+
     async def jobs(
         self, *, principal: str, status: str = "", kind: str = "", limit: int = 50, cursor: str = ""
     ) -> tuple[list[pb.Job], str]:

@@ -144,6 +144,18 @@ class CancelJobResponse(_message.Message):
     job: Job
     def __init__(self, job: _Optional[_Union[Job, _Mapping]] = ...) -> None: ...
 
+class AttendRequest(_message.Message):
+    __slots__ = ("job_id", "left")
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    LEFT_FIELD_NUMBER: _ClassVar[int]
+    job_id: str
+    left: bool
+    def __init__(self, job_id: _Optional[str] = ..., left: bool = ...) -> None: ...
+
+class AttendResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
 class ListJobsRequest(_message.Message):
     __slots__ = ("status", "kind", "source", "limit", "cursor")
     STATUS_FIELD_NUMBER: _ClassVar[int]

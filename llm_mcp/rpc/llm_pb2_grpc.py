@@ -55,6 +55,11 @@ class CoreStub(object):
                 request_serializer=llm__mcp_dot_rpc_dot_llm__pb2.CancelJobRequest.SerializeToString,
                 response_deserializer=llm__mcp_dot_rpc_dot_llm__pb2.CancelJobResponse.FromString,
                 _registered_method=True)
+        self.Attend = channel.stream_unary(
+                '/llmmcp.v1.Core/Attend',
+                request_serializer=llm__mcp_dot_rpc_dot_llm__pb2.AttendRequest.SerializeToString,
+                response_deserializer=llm__mcp_dot_rpc_dot_llm__pb2.AttendResponse.FromString,
+                _registered_method=True)
         self.ListJobs = channel.unary_unary(
                 '/llmmcp.v1.Core/ListJobs',
                 request_serializer=llm__mcp_dot_rpc_dot_llm__pb2.ListJobsRequest.SerializeToString,
@@ -146,6 +151,16 @@ class CoreServicer(object):
 
     def CancelJob(self, request, context):
         """Ends a job that is not finished. FAILED_PRECONDITION: it is.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Attend(self, request_iterator, context):
+        """Says for which jobs the caller has somebody waiting, for as long as the call is open. When it breaks off instead of
+        ending, the caller died or lost us: ten seconds later those jobs are cancelled, unless they are attended again, or
+        let go. A call that its caller ends, or that we end, cancels nothing. RESOURCE_EXHAUSTED: more than 10,000 jobs in
+        one call; UNAVAILABLE: this process is about to stop, say it anew.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -256,6 +271,11 @@ def add_CoreServicer_to_server(servicer, server):
                     servicer.CancelJob,
                     request_deserializer=llm__mcp_dot_rpc_dot_llm__pb2.CancelJobRequest.FromString,
                     response_serializer=llm__mcp_dot_rpc_dot_llm__pb2.CancelJobResponse.SerializeToString,
+            ),
+            'Attend': grpc.stream_unary_rpc_method_handler(
+                    servicer.Attend,
+                    request_deserializer=llm__mcp_dot_rpc_dot_llm__pb2.AttendRequest.FromString,
+                    response_serializer=llm__mcp_dot_rpc_dot_llm__pb2.AttendResponse.SerializeToString,
             ),
             'ListJobs': grpc.unary_unary_rpc_method_handler(
                     servicer.ListJobs,
@@ -427,6 +447,33 @@ class Core(object):
             '/llmmcp.v1.Core/CancelJob',
             llm__mcp_dot_rpc_dot_llm__pb2.CancelJobRequest.SerializeToString,
             llm__mcp_dot_rpc_dot_llm__pb2.CancelJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Attend(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/llmmcp.v1.Core/Attend',
+            llm__mcp_dot_rpc_dot_llm__pb2.AttendRequest.SerializeToString,
+            llm__mcp_dot_rpc_dot_llm__pb2.AttendResponse.FromString,
             options,
             channel_credentials,
             insecure,

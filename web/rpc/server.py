@@ -24,6 +24,7 @@ from llm_mcp.signals import Signals
 
 from ..streams import Streams
 from .asking import Asking
+from .attending import PATIENCE_S, Attending
 from .working import Working
 
 _SERVICE = llm_pb2.DESCRIPTOR.services_by_name["Core"].full_name
@@ -33,11 +34,13 @@ _GRACE_S = 4.0
 _AROUND = 64 * 2**10
 
 
-class Core(Asking, Working, llm_pb2_grpc.CoreServicer):
-    """All methods of the service."""
+class Core(Asking, Attending, Working, llm_pb2_grpc.CoreServicer):
+    """All methods of the service. Parameter: `patience_s`, as of `Attending`."""
 
-    def __init__(self, runtime: Runtime, streams: Streams) -> None:
-        Asking.__init__(self, Jobs(runtime), streams)
+    def __init__(self, runtime: Runtime, streams: Streams, *, patience_s: float = PATIENCE_S) -> None:
+        jobs = Jobs(runtime)
+        Asking.__init__(self, jobs, streams)
+        Attending.__init__(self, jobs, streams, patience_s=patience_s)
         Working.__init__(self, Remote.of(runtime), streams, limit_bytes=runtime.settings.max_body_bytes)
 
 
@@ -55,7 +58,8 @@ def serve(settings: Settings) -> None:
         threads = settings.max_streams + _SPARE_THREADS
         pool = ThreadPoolExecutor(threads, thread_name_prefix="llm-mcp-rpc")
         server = grpc.server(pool, options=_options(settings), maximum_concurrent_rpcs=threads)
-        llm_pb2_grpc.add_CoreServicer_to_server(Core(runtime, streams), server)
+        core = Core(runtime, streams)
+        llm_pb2_grpc.add_CoreServicer_to_server(core, server)
         alive = health.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(alive, server)
         reflection.enable_server_reflection((_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
@@ -69,6 +73,7 @@ def serve(settings: Settings) -> None:
             signals.wait()
         finally:
             alive.enter_graceful_shutdown()
+            core.attended.close()
             streams.draining.set()
             server.stop(_GRACE_S).wait()
             pool.shutdown(wait=False, cancel_futures=True)
