@@ -121,12 +121,15 @@ class Claimer:
 
     # — for the worker threads —
 
-    def finish(self, run: Run, *, result: str, metrics: str) -> None:
-        """Have the result of a run (JSON text, as are its figures) handed in with the next turn."""
+    def finish(self, run: Run, *, result: str, metrics: str, events: Sequence[tuple[int, str, str]] = ()) -> None:
+        """Have the result of a run (JSON text, as are its figures) handed in with the next turn.
+
+        `events`: what is not written yet of its stream, (seq, type, JSON text) each.
+        """
         now = time.monotonic()
         with self._mutex:
             self._pace.ran(run.lease.kind, now - run.started_at)
-            self._results.append(_Result(run, Finished(*run.key, result, metrics)))
+            self._results.append(_Result(run, Finished(*run.key, result, metrics, events)))
             first = len(self._results) == 1
             if first:
                 self._since = now
@@ -340,7 +343,8 @@ class Claimer:
         with self._mutex:
             size = n = 0
             while n < len(self._results) and size < _TURN_BYTES:
-                size += len(self._results[n].finished.result)
+                one = self._results[n].finished
+                size += len(one.result) + sum(len(data) for _, _, data in one.events)
                 n += 1
             batch, self._results = self._results[:n], self._results[n:]
         return batch

@@ -90,10 +90,10 @@ def settle(run: Run, claimer: Claimer, keeper: Keeper) -> None:
             rows.release(run.runtime.db, [run.key])
             log.warning("attempt given back", extra={"action": "job_released"})
         else:
-            _until_fence(run, run.flush)
             if _hand_in(run, claimer):
                 return
             claimer.failed(run)
+            _until_fence(run, run.flush)
             _until_fence(run, lambda: _write_failure(run))
     except (LeaseLost, NotFound):
         log.warning("late write refused", extra={"action": "lease_lost"})
@@ -108,7 +108,10 @@ def settle(run: Run, claimer: Claimer, keeper: Keeper) -> None:
 
 
 def _hand_in(run: Run, claimer: Claimer) -> bool:
-    """Give the claimer the run's result; False when there is none, or one that is too large, which is a failure."""
+    """Give the claimer the run's result and the rest of its stream.
+
+    False when there is no result, or one that is too large, which is a failure.
+    """
     if run.exception is not None or run.was_cut:
         return False
     text = dumps_lossy(run.result)
@@ -116,7 +119,7 @@ def _hand_in(run: Run, claimer: Claimer) -> bool:
     if len(text) > limit // 4 and len(text.encode()) > limit:
         run.exception = InvalidInput(f"the result is over {limit} bytes", field="result")
         return False
-    claimer.finish(run, result=text, metrics=dumps_lossy(run.timings()))
+    claimer.finish(run, result=text, metrics=dumps_lossy(run.timings()), events=run.last_words())
     if log.isEnabledFor(logging.INFO):
         log.info("job done", extra={"action": "job_done", "figures": run.timings()})
     return True

@@ -203,6 +203,13 @@ class Run:
                     return
                 self._unanswered = []
 
+    def last_words(self) -> list[tuple[int, str, str]]:
+        """Return what is still to be written, (seq, type, JSON text) each, for who writes it with the result."""
+        with self._flushing:
+            rest = [*self._unanswered, *self._number()]
+            self._unanswered = []
+        return rest
+
     @property
     def unwritten(self) -> bool:
         """Whether something of the stream is still to be written."""

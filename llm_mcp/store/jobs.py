@@ -33,12 +33,16 @@ class New:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """What a lease's owner hands in: the result and the attempt's figures, JSON text both."""
+    """What a lease's owner hands in: the result and the attempt's figures, JSON text both.
+
+    `events`: what is not written yet of its stream, (seq, type, JSON text) each.
+    """
 
     job_id: UUID
     token: int
     result: str
     metrics: str = "{}"
+    events: Sequence[tuple[int, str, str]] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,9 @@ from uuid import UUID, uuid4
 import pytest
 
 from llm_mcp.errors import InvalidInput, LeaseLost
+from llm_mcp.events import Cursor
 from llm_mcp.job import Lease
+from llm_mcp.store import events
 from llm_mcp.store import jobs as verbs
 from llm_mcp.store.jobs import START, Finished, Place, Turn
 from llm_mcp.store.pool import Connection, Database
@@ -92,6 +94,21 @@ def test_results_of_strangers_do_not_keep_the_rest_from_being_taken(db: Database
     assert isinstance(verbs.refusals(db, batch)[lost.token], LeaseLost)
     assert whole(dsn, before.job_id)["job"]["result"] == '"first"'
     assert len(whole(dsn, twice.job_id)["attempts"]) == 1
+
+
+def test_the_last_words_of_a_stream_come_with_its_result(db: Database) -> None:
+    """In one commit; what was written before, and is said again for a lost reply, is there once."""
+    add(db), add(db)
+    held, lost = claim(db, n=2)
+    events.append(db, held.job_id, held.token, [(1, "delta", '{"text":"a"}')])
+    verbs.release(db, [(lost.job_id, lost.token)])
+    words = [(1, "delta", '{"text":"a"}'), (2, "delta", '{"text":"\\u00e4 \\"b\\""}'), (3, "usage", "{}")]
+    batch = [Finished(one.job_id, one.token, "{}", events=words) for one in (held, lost)]
+    for _ in range(2):
+        turn(db, n=0, finished=batch)
+    glance = events.follow(db, held.job_id, Cursor())
+    assert (glance.status, glance.items) == ("done", words)
+    assert events.follow(db, lost.job_id, Cursor()).items == []
 
 
 def test_one_result_the_server_refuses_undoes_the_whole_turn(db: Database, dsn: str) -> None:
