@@ -100,8 +100,9 @@ class Attendance:
         left, self._left = self._left, {}
         for each in left.values():
             each.timer.cancel()
-        await asyncio.gather(*(self._cancel(job_id, each.principal) for job_id, each in left.items()))
-        await self._presence.close()
+        with anyio.CancelScope(shield=True):  # each part of it takes so long at the most
+            await asyncio.gather(*(self._cancel(job_id, each.principal) for job_id, each in left.items()))
+            await self._presence.close()
 
     async def _after_grace(self, job_id: str, principal: str) -> None:
         await asyncio.sleep(self._grace_s)

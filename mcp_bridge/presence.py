@@ -32,6 +32,8 @@ _AGAIN_S, _REFUSED_S = 0.5, 10.0
 _UNSURE_S = 60.0
 # The end of a call is waited for so long, s.
 _END_S = 1.0
+# gRPC still has something to tell of a call that was cancelled: for so long its loop must not be closed, s.
+_SETTLE_S = 0.05
 
 
 class Presence:
@@ -123,6 +125,8 @@ class Presence:
         finally:
             self._heard = False
             call.cancel()
+            if call.cancelled():
+                await asyncio.sleep(_SETTLE_S)
 
     async def _say(self, call: Any, job_id: str, here: set[str], *, anew: bool) -> None:
         wanted = job_id in self._attended

@@ -8,9 +8,11 @@ import signal
 import socket
 import traceback
 from types import FrameType
+from typing import cast
 
 import anyio
 import uvicorn
+from mcp.server.stdio import stdio_server
 
 from llm_mcp import listening, logs
 from llm_mcp.config import Settings
@@ -19,6 +21,7 @@ from llm_mcp.signals import Signals
 from .app import create_app
 from .core import Core
 from .server import create_server
+from .stdio import Lines
 
 _STOP = (signal.SIGTERM, signal.SIGINT)
 # What waits is told at once that we stop. So long after, streams end; what has not ended by then is cut still later, s.
@@ -58,20 +61,26 @@ def serve(settings: Settings, *, fd: int | None = None) -> None:
 
 
 def serve_stdio(settings: Settings) -> None:
-    """Serve the one client at our standard input and output until it closes them. Raises SetupError.
+    """Serve the one client at our standard input and output until it closes them, or SIGTERM or SIGINT comes.
 
-    Standard output is the protocol: the log goes to standard error.
+    What waits is then cancelled, and the jobs that nobody waits for any more with it, within three seconds. Standard
+    output is the protocol: the log goes to standard error. Raises SetupError.
     """
     _log(settings)
-    for number in _STOP:  # at once: who waits for a line of its client cannot be asked
-        signal.signal(number, signal.SIG_DFL)
+    with Lines() as lines:
 
-    async def run() -> None:
-        core = Core(settings)
-        async with core:
-            await create_server(lambda: core, settings).run_stdio_async()
+        async def run() -> None:
+            core = Core(settings)
+            async with core:
+                # As `run_stdio_async` does, which takes no input but the one that only its client can end.
+                server = create_server(lambda: core, settings)._lowlevel_server
+                async with stdio_server(stdin=cast("anyio.AsyncFile[str]", lines)) as (read, write):
+                    await server.run(read, write, server.create_initialization_options())
 
-    anyio.run(run)
+        try:
+            anyio.run(run)
+        except* BrokenPipeError:  # the client is gone: there is nobody to tell
+            pass
 
 
 class _Server(uvicorn.Server):

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import grpc
 
+from llm_mcp.config import Settings
 from llm_mcp.job import Submission
 from llm_mcp.jobs import Jobs
 from llm_mcp.rpc.llm_pb2_grpc import add_CoreServicer_to_server
@@ -21,11 +22,20 @@ PATIENCE_S = 0.5
 
 
 class Watched:
-    """The core. Parameter: `runtime`, whose settings say which machines there are."""
+    """The core; `settings` are its own."""
 
-    def __init__(self, runtime: Runtime, *, patience_s: float = PATIENCE_S) -> None:
+    def __init__(self, runtime: Runtime) -> None:
+        self.settings = runtime.settings
         self.jobs = Jobs(runtime)
-        self._core = Core(runtime, Streams(100), patience_s=patience_s)
+        self._core = Core(runtime, Streams(100), patience_s=PATIENCE_S)
+
+    def be_patient(self, patience_s: float) -> None:
+        """Wait so long from now on for who breaks off, s."""
+        self._core.attended._patience_s = patience_s
+
+    def before(self, target: str) -> Settings:
+        """Return the settings of a bridge before a core at this address."""
+        return self.settings.model_copy(update={"grpc_addr": target, "mcp_addr": "127.0.0.1:0", "db_dsn": None})
 
     @contextmanager
     def served(self, address: str = "127.0.0.1:0") -> Iterator[str]:
@@ -64,5 +74,6 @@ class Watched:
         return self.cancelled(last) and not self.jobs.get(UUID(str(job_id))).status.final
 
     def close(self) -> None:
-        """Cancel nothing any more."""
+        """Cancel nothing any more, and close what it opened."""
         self._core.attended.close()
+        self.jobs.runtime.close()

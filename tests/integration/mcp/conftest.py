@@ -14,6 +14,8 @@ from llm_mcp.config import Settings
 from llm_mcp.embedded.postgres import EmbeddedPostgres
 from llm_mcp.runtime import Runtime
 from tests.conftest import _database
+from tests.integration.mcp.attended import Watched
+from tests.integration.mcp.seen.machines import Machine
 from tests.integration.mcp.served import Bridge
 from tests.integration.rpc.served import Served
 from tests.integration.web.played import Player
@@ -54,6 +56,23 @@ def served(bridge_settings: Settings, tmp_path_factory: pytest.TempPathFactory) 
     with Bridge(bridge_settings, tmp_path_factory.mktemp("log") / "mcp.log") as bridge:
         assert bridge.line.startswith("ready mcp http://127.0.0.1:"), bridge.log.read_text()
         yield bridge
+
+
+@pytest.fixture(scope="module")
+def lister() -> Iterator[Machine]:
+    """A machine that lists one model."""
+    made = Machine("tiny:latest")
+    with made.peer:
+        yield made
+
+
+@pytest.fixture
+def watched(rpc_settings: Settings, lister: Machine) -> Iterator[Watched]:
+    """A core in this process, which can be watched, before that machine; it is served by who asks for it."""
+    there = {"ollama_base_url": lister.peer.url, "ollama_model": "tiny"}
+    made = Watched(Runtime(rpc_settings.model_copy(update=there)))
+    yield made
+    made.close()
 
 
 @pytest.fixture

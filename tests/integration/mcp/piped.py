@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +25,7 @@ class Piped:
 
     def __init__(self, settings: Settings, log: Path) -> None:
         self.log = log
+        self._answers: dict[Any, dict[str, Any]] = {}
         with log.open("w") as err:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "llm_mcp", "mcp", "--stdio"],
@@ -72,18 +75,33 @@ class Piped:
         self._send({"method": method, "params": params})
 
     def answer(self, number: int) -> dict[str, Any]:
-        """Return the answer to a request; what comes before it is passed over."""
+        """Return the answer to a request, once it is there."""
         assert self._process.stdout is not None
-        while line := self._process.stdout.readline():
+        while number not in self._answers:
+            line = self._process.stdout.readline()
+            assert line, f"it ended: {self.log.read_text()}"
             message = dict(json.loads(line))
-            if message.get("id") == number and "method" not in message:
-                return message
-        raise AssertionError(f"it ended: {self.log.read_text()}")
+            if "method" not in message:
+                self._answers[message.get("id")] = message
+        return self._answers.pop(number)
+
+    @property
+    def untaken(self) -> int:
+        """How many bytes it wrote that were not read here."""
+        assert self._process.stdout is not None
+        told = fcntl.ioctl(self._process.stdout.fileno(), termios.FIONREAD, bytes(4))
+        return int.from_bytes(told, sys.byteorder)
 
     def close(self) -> None:
         """Close its input."""
         assert self._process.stdin is not None
         self._process.stdin.close()
+
+    def hang_up(self) -> None:
+        """Close its input and its output, as a client that is killed does."""
+        for pipe in (self._process.stdout, self._process.stdin):
+            assert pipe is not None
+            pipe.close()
 
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal."""

@@ -13,17 +13,14 @@ from uuid import UUID
 import anyio.to_thread
 import pytest
 
-from llm_mcp import config
 from llm_mcp.config import Settings
 from llm_mcp.job import Submission
 from llm_mcp.mcp_bridge.attendance import Attendance
 from llm_mcp.mcp_bridge.core import Core
 from llm_mcp.mcp_bridge.presence import Presence
 from llm_mcp.mcp_bridge.tasks import EXTENSION
-from llm_mcp.runtime import Runtime
 from tests.integration.mcp.attended import Watched
 from tests.integration.mcp.piped import Piped
-from tests.integration.mcp.seen.machines import Machine
 from tests.integration.mcp.seen.wire import Session
 from tests.integration.mcp.served import Bridge
 from tests.integration.rpc.served import Served
@@ -33,34 +30,6 @@ from tests.waiting import until
 T = TypeVar("T")
 _CHAT: dict[str, Any] = {"prompt": "x", "wait_s": 45}
 _LONG_S = 600.0
-
-
-@pytest.fixture(scope="module")
-def machine() -> Iterator[Machine]:
-    """The machine whose model is asked."""
-    made = Machine("tiny:latest")
-    with made.peer:
-        yield made
-
-
-@pytest.fixture
-def settings(dsn: str, machine: Machine, tmp_path: Path) -> Settings:
-    """Settings of the core."""
-    url = machine.peer.url
-    return config.load(db_dsn=dsn, data_dir=tmp_path, ollama_base_url=url, ollama_model="tiny", poll_s=0.2)
-
-
-@pytest.fixture
-def core(runtime: Runtime) -> Iterator[Watched]:
-    """The core."""
-    made = Watched(runtime)
-    yield made
-    made.close()
-
-
-def at(settings: Settings, target: str) -> Settings:
-    """Return the settings of a bridge before a core."""
-    return settings.model_copy(update={"grpc_addr": target, "mcp_addr": "127.0.0.1:0", "db_dsn": None})
 
 
 @contextmanager
@@ -80,54 +49,50 @@ def by_stdio(settings: Settings, log: Path) -> Iterator[Any]:
 
 @pytest.mark.parametrize("asked", [by_http, by_stdio])
 def test_the_job_of_a_bridge_that_was_killed_is_cancelled(
-    core: Watched, settings: Settings, player: Player, log: Path, asked: Any
+    watched: Watched, player: Player, log: Path, asked: Any
 ) -> None:
-    with core.served() as target, asked(at(settings, target), log) as bridge:
+    with watched.served() as target, asked(watched.before(target), log) as bridge:
         attempt = player.claim_soon("ollama.chat")
-        core.heard(attempt.job_id)
+        watched.heard(attempt.job_id)
         bridge.kill()
-        assert core.cancelled(attempt.job_id)
+        assert watched.cancelled(attempt.job_id)
 
 
 @pytest.mark.parametrize("end", [Served.kill, Served.stop])
 def test_a_bridge_says_to_a_core_that_is_back_for_whom_it_waits(
-    core: Watched, settings: Settings, player: Player, log: Path, tmp_path: Path, end: Any
+    watched: Watched, player: Player, log: Path, tmp_path: Path, end: Any
 ) -> None:
-    first = Served(settings.model_copy(update={"grpc_addr": "127.0.0.1:0"}), tmp_path / "rpc.log")
-    with first, by_http(at(settings, first.target), log) as bridge:
+    first = Served(watched.settings.model_copy(update={"grpc_addr": "127.0.0.1:0"}), tmp_path / "rpc.log")
+    with first, by_http(watched.before(first.target), log) as bridge:
         attempt = player.claim_soon("ollama.chat")
         time.sleep(0.5)  # the call is open
         end(first)
-        with core.served(first.target):
-            core.heard(attempt.job_id)
-            assert core.goes_on(attempt.job_id)
+        with watched.served(first.target):
+            watched.heard(attempt.job_id)
+            assert watched.goes_on(attempt.job_id)
             bridge.kill()
-            assert core.cancelled(attempt.job_id)
+            assert watched.cancelled(attempt.job_id)
 
 
-def test_who_has_an_answer_or_a_handle_waits_no_more(
-    core: Watched, settings: Settings, player: Player, log: Path
-) -> None:
-    with core.served() as target, Piped(at(settings, target), log) as bridge:
+def test_who_has_an_answer_or_a_handle_waits_no_more(watched: Watched, player: Player, log: Path) -> None:
+    with watched.served() as target, Piped(watched.before(target), log) as bridge:
         bridge.call(1, "llm_chat", **_CHAT)
         first = player.claim_soon("ollama.chat")
-        core.heard(first.job_id)
+        watched.heard(first.job_id)
         first.done({"response": "here"})
         assert bridge.answer(1)["result"]["structuredContent"]["text"] == "here"
-        core.heard(first.job_id, 0)
+        watched.heard(first.job_id, 0)
         bridge.call(2, "llm_chat", prompt="y", wait_s=1)
         second = player.claim_soon("ollama.chat")
-        core.heard(second.job_id)
+        watched.heard(second.job_id)
         assert bridge.answer(2)["result"]["structuredContent"]["status"] == "running"
-        core.heard(second.job_id, 0)
+        watched.heard(second.job_id, 0)
         bridge.kill()
-        assert core.goes_on(second.job_id)
+        assert watched.goes_on(second.job_id)
 
 
-def test_a_task_or_a_submission_is_attended_by_nobody(
-    core: Watched, settings: Settings, player: Player, log: Path
-) -> None:
-    with core.served() as target, Bridge(at(settings, target), log) as bridge:
+def test_a_task_or_a_submission_is_attended_by_nobody(watched: Watched, player: Player, log: Path) -> None:
+    with watched.served() as target, Bridge(watched.before(target), log) as bridge:
         session = Session(bridge.url, "auto", capabilities={"extensions": {EXTENSION: {}}})
         with session.call("llm_chat", _CHAT) as call:
             assert call.result()["resultType"] == "task"
@@ -136,23 +101,23 @@ def test_a_task_or_a_submission_is_attended_by_nobody(
             submitted = player.claim_soon("ollama.chat")
             with Session(bridge.url, "legacy").call("llm_chat", _CHAT):
                 waited = player.claim_soon("ollama.chat")
-                core.heard(waited.job_id)
+                watched.heard(waited.job_id)
                 bridge.kill()
-        assert core.cancelled(waited.job_id)
-        assert core.goes_on(task.job_id)
-        assert core.goes_on(submitted.job_id)
+        assert watched.cancelled(waited.job_id)
+        assert watched.goes_on(task.job_id)
+        assert watched.goes_on(submitted.job_id)
 
 
 def test_a_bridge_that_stops_cancels_nothing_its_callers_were_told_of(
-    core: Watched, settings: Settings, player: Player, log: Path
+    watched: Watched, player: Player, log: Path
 ) -> None:
-    with core.served() as target, by_http(at(settings, target), log) as bridge:
+    with watched.served() as target, by_http(watched.before(target), log) as bridge:
         attempt = player.claim_soon("ollama.chat")
-        core.heard(attempt.job_id)
+        watched.heard(attempt.job_id)
         code, seconds = bridge.stop()
         assert (code, seconds < 3) == (0, True), log.read_text()
-        core.heard(attempt.job_id, 0)
-        assert core.goes_on(attempt.job_id)
+        watched.heard(attempt.job_id, 0)
+        assert watched.goes_on(attempt.job_id)
     assert "Traceback" not in log.read_text()
 
 
@@ -161,12 +126,14 @@ def with_attendance(settings: Settings, ask: Callable[[Attendance], Awaitable[T]
 
     async def run() -> T:
         async with Core(settings) as core:
-            return await ask(Attendance(lambda: core, grace_s=_LONG_S))
+            made = await ask(Attendance(lambda: core, grace_s=_LONG_S))
+        await anyio.sleep(0.1)  # gRPC must not tell a loop that is closed of what was cut off
+        return made
 
     return asyncio.run(run())
 
 
-async def left(attendance: Attendance, core: Watched, job_id: UUID) -> None:
+async def left(attendance: Attendance, watched: Watched, job_id: UUID) -> None:
     """Have somebody wait for a job, and vanish."""
 
     async def wait() -> None:
@@ -174,69 +141,67 @@ async def left(attendance: Attendance, core: Watched, job_id: UUID) -> None:
             await anyio.sleep_forever()
 
     waiting = asyncio.create_task(wait())
-    await anyio.to_thread.run_sync(core.heard, job_id)
+    await anyio.to_thread.run_sync(watched.heard, job_id)
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
 
 
-def test_a_job_in_its_grace_ends_with_its_bridge(core: Watched, settings: Settings, kind: str) -> None:
-    job_id = core.jobs.submit(Submission(kind=kind, payload={}, principal="ann"))
+def test_a_job_in_its_grace_ends_with_its_bridge(watched: Watched, kind: str) -> None:
+    job_id = watched.jobs.submit(Submission(kind=kind, payload={}, principal="ann"))
 
     async def ask(attendance: Attendance) -> None:
-        await left(attendance, core, job_id)
+        await left(attendance, watched, job_id)
         await anyio.sleep(0.3)  # long enough to say that nobody waits, which must not be said
-        assert core.callers(job_id) == 1
+        assert watched.callers(job_id) == 1
 
-    with core.served() as target:
-        with_attendance(at(settings, target), ask)
-        assert core.cancelled(job_id)
+    with watched.served() as target:
+        with_attendance(watched.before(target), ask)
+        assert watched.cancelled(job_id)
 
 
 @pytest.mark.parametrize("how", ["keep", "take_up", "close"])
-def test_a_job_in_its_grace_that_somebody_asks_for_is_let_go(
-    core: Watched, settings: Settings, kind: str, how: str
-) -> None:
-    job_id = core.jobs.submit(Submission(kind=kind, payload={}, principal="ann"))
+def test_a_job_in_its_grace_that_somebody_asks_for_is_let_go(watched: Watched, kind: str, how: str) -> None:
+    job_id = watched.jobs.submit(Submission(kind=kind, payload={}, principal="ann"))
 
     async def ask(attendance: Attendance) -> None:
-        await left(attendance, core, job_id)
+        await left(attendance, watched, job_id)
         if how == "close":
             await attendance.close()
         else:
             getattr(attendance, how)(str(job_id) if how == "keep" else "q")
-        await anyio.to_thread.run_sync(core.heard, job_id, 0)
+        await anyio.to_thread.run_sync(watched.heard, job_id, 0)
 
-    with core.served() as target:
-        with_attendance(at(settings, target), ask)
-        assert core.cancelled(job_id) if how == "close" else core.goes_on(job_id)
+    with watched.served() as target:
+        with_attendance(watched.before(target), ask)
+        assert watched.cancelled(job_id) if how == "close" else watched.goes_on(job_id)
 
 
-def test_a_job_let_go_while_the_core_is_away_is_not_cancelled(runtime: Runtime, settings: Settings, kind: str) -> None:
-    core = Watched(runtime, patience_s=30.0)
-    job_id = core.jobs.submit(Submission(kind=kind, payload={}))
+def test_a_job_let_go_while_the_core_is_away_is_not_cancelled(watched: Watched, kind: str) -> None:
+    watched.be_patient(30.0)
+    job_id = watched.jobs.submit(Submission(kind=kind, payload={}))
 
     async def run() -> None:
         with ExitStack() as first:
-            target = first.enter_context(core.served())
-            async with Core(at(settings, target)) as away:
+            target = first.enter_context(watched.served())
+            async with Core(watched.before(target)) as away:
                 presence = Presence(lambda: away)
                 presence.attend(str(job_id))
-                await anyio.to_thread.run_sync(core.heard, job_id)
+                await anyio.to_thread.run_sync(watched.heard, job_id)
                 first.close()
-                await anyio.to_thread.run_sync(until, lambda: core.doomed(job_id))
+                await anyio.to_thread.run_sync(until, lambda: watched.doomed(job_id))
                 presence.let_go(str(job_id))
-                with core.served(target):
-                    await anyio.to_thread.run_sync(until, lambda: not core.doomed(job_id))
+                with watched.served(target):
+                    await anyio.to_thread.run_sync(until, lambda: not watched.doomed(job_id))
                     await presence.close()
 
     asyncio.run(run())
-    core.close()
-    assert not core.jobs.get(job_id).status.final
+    watched.close()
+    assert not watched.jobs.get(job_id).status.final
 
 
-def test_it_holds_up_nothing_where_no_core_answers(settings: Settings) -> None:
+def test_it_holds_up_nothing_where_no_core_answers(watched: Watched) -> None:
     async def run() -> None:
-        async with Core(at(settings, "127.0.0.1:1")) as away:
+        async with Core(watched.before("127.0.0.1:1")) as away:
             presence = Presence(lambda: away)
             presence.attend("x")
             await anyio.sleep(0.5)

@@ -165,6 +165,7 @@ async def test_a_job_others_wait_for_is_not_ended_by_one_who_leaves(stage: Stage
     assert (await stage.job(job_id)).status == "queued"
     await gone(two)
     assert (await stage.job(job_id)).reason == "cancelled"
+    await attendance.close()
 
 
 @pytest.mark.anyio
