@@ -243,8 +243,7 @@ class Claimer:
         self._waiting.extend(runs)
         with self._mutex:
             short = self._pace.short
-        # Of a short one it is told soon enough that it is done.
-        self._runtime.announce(*(lease.job_id for lease in leases if lease.kind not in short))
+        self._keeper.begun(run for run in runs if run.lease.kind not in short)
         return runs
 
     def _claim(self, batch: list[_Result], n: int, free: int) -> list[Lease]:

@@ -11,7 +11,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from uuid import UUID
 
 from . import config, flush
@@ -71,6 +71,7 @@ class Keeper:
         self._lease_s = runtime.settings.lease_s
         self._runs: dict[int, Run] = {}
         self._dirty: set[Run] = set()
+        self._fresh: set[Run] = set()
         self._mutex = threading.Lock()
         self._stop = threading.Event()
         self._beat_now = threading.Event()
@@ -147,12 +148,21 @@ class Keeper:
                 self._watch_now.set()
         return runs
 
+    def begun(self, runs: Iterable[Run]) -> None:
+        """Have those who watch these runs told that they began, unless they are over in a moment: then that is told."""
+        with self._mutex:
+            self._fresh.update(runs)
+            some = bool(self._fresh)
+        if some:
+            self._flush_now.set()
+
     def drop(self, runs: Sequence[Run], *, counted: bool = False) -> None:
         """These runs are over; their places are free. `counted`: whoever claims has reckoned with them already."""
         with self._mutex:
             for run in runs:
                 self._runs.pop(run.lease.token, None)
             self._dirty.difference_update(runs)
+            self._fresh.difference_update(runs)
             if not self._runs:
                 self._idle.notify_all()
         if runs:
@@ -315,6 +325,8 @@ class Keeper:
             self._flush_now.clear()
             with self._mutex:
                 runs, self._dirty = self._dirty, set()
+                fresh, self._fresh = self._fresh, set()
+            self.runtime.announce(*(run.lease.job_id for run in fresh))
             for run in flush.flush(self.runtime, runs):
                 self._on_dirty(run)
 

@@ -178,7 +178,8 @@ class Runtime:
 
     def announce(self, *job_ids: UUID) -> None:
         """Tell watchers that these jobs, or their streams, changed."""
-        self.notifier.notify_each(JOB_UPDATE, map(str, job_ids))
+        if job_ids:
+            self.notifier.notify_each(JOB_UPDATE, map(str, job_ids))
 
     def close(self) -> None:
         """Close what was opened."""

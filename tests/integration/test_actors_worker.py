@@ -21,7 +21,7 @@ from llm_mcp.jobs import Jobs
 from llm_mcp.runtime import Runtime
 from llm_mcp.scheduler import Scheduler
 from llm_mcp.store import jobs as rows
-from llm_mcp.store.listen import JOB_QUEUED
+from llm_mcp.store.listen import JOB_QUEUED, JOB_UPDATE
 from llm_mcp.store.pool import connect
 from llm_mcp.worker import Worker
 from tests.waiting import until
@@ -118,6 +118,16 @@ def test_as_many_jobs_at_once_as_there_are_threads(hire: Hire) -> None:
     for name in "abcde":
         gates[name].set()
     assert [handle.wait(timeout=20) for handle in handles] == ["through"] * 5
+
+
+def test_who_watches_is_told_that_a_job_began_though_it_says_nothing(worker: Worker, runtime: Runtime) -> None:
+    told: list[str] = []
+    runtime.listener.hear(JOB_UPDATE, told.append)
+    until(lambda: runtime.listener.hears(JOB_UPDATE))
+    handle = gate.submit("a")
+    until(lambda: str(handle.id) in told)
+    assert handle.status is Status.RUNNING
+    assert not worker.keeper._fresh
 
 
 def test_a_broken_connection_costs_nothing(worker: Worker, dsn: str) -> None:

@@ -135,7 +135,8 @@ def test_thinking_is_the_summary_where_one_is_asked_for(play: Play) -> None:
 def test_in_the_background_the_job_is_asked_for_later(play: Play) -> None:
     stage = play([Text("Hello")])
     told = stage.create(background=True).json
-    assert (told["status"], told["output"], told["background"]) == ("queued", [], True)
+    assert told["background"] is True
+    assert told["status"] in ("queued", "in_progress", "completed")  # a worker may be quicker than the answer
     done = until(lambda: (found := stage.get(told["id"]))["status"] == "completed" and found)
     assert done["output"][0]["content"][0]["text"] == "Hello"
 
