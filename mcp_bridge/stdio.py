@@ -46,7 +46,7 @@ class Lines:
         self._waker.close()  # a thread that still reads wakes
 
     async def __aiter__(self) -> AsyncIterator[str]:
-        """Yield each line, without its end; the last may have had none."""
+        """Yield each line, without its end; one that was cut off is none."""
         kept = bytearray()
         while chunk := await anyio.to_thread.run_sync(self._read, abandon_on_cancel=True):
             kept += chunk
@@ -55,8 +55,6 @@ class Lines:
                 for line in lines:
                     yield line.decode("utf-8", "replace")
         signal.alarm(_HARD_END_S)
-        if kept:
-            yield kept.decode("utf-8", "replace")
 
     def _read(self) -> bytes:
         """Return what there is to read, as soon as there is something; nothing at the end."""

@@ -102,7 +102,7 @@ class Attended:
         return True
 
     def _to_cancel(self, job: UUID) -> None:
-        if not self._closed and len(self._due) < _MOST_ABANDONED:
+        if len(self._due) < _MOST_ABANDONED:
             self._due[job] = time.monotonic() + self._patience_s
 
     def _run(self) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from llm_mcp.config import Settings
 from llm_mcp.job import Submission
+from llm_mcp.mcp_bridge import presence as presence_module
 from llm_mcp.mcp_bridge.attendance import Attendance
 from llm_mcp.mcp_bridge.core import Core
 from llm_mcp.mcp_bridge.presence import Presence
@@ -174,6 +175,70 @@ def test_a_job_in_its_grace_that_somebody_asks_for_is_let_go(watched: Watched, k
     with watched.served() as target:
         with_attendance(watched.before(target), ask)
         assert watched.cancelled(job_id) if how == "close" else watched.goes_on(job_id)
+
+
+def test_what_was_let_go_last_is_said_before_the_end(watched: Watched, kind: str) -> None:
+    job_id = watched.jobs.submit(Submission(kind=kind, payload={}))
+
+    async def ask(attendance: Attendance) -> None:
+        async with attendance.waiting(str(job_id), principal="ann", question="q", unwanted=lambda: False):
+            await anyio.to_thread.run_sync(watched.heard, job_id)
+        await attendance.close()
+
+    with watched.served() as target:
+        with_attendance(watched.before(target), ask)
+        assert watched.goes_on(job_id)
+
+
+class _Slow:
+    """A call whose end takes a moment. `said` is what was written to it."""
+
+    def __init__(self, ended: asyncio.Event) -> None:
+        self.said: list[str] = []
+        self._ended = ended
+        self.closing = asyncio.Event()
+
+    def add_done_callback(self, call: Any) -> None:
+        """It ends when it is told to."""
+
+    def done(self) -> bool:
+        return False
+
+    cancelled = cancel = done
+
+    async def write(self, request: Any) -> None:
+        self.said.append(request.job_id)
+
+    async def done_writing(self) -> None:
+        self.closing.set()
+
+    def __await__(self) -> Any:
+        return self._ended.wait().__await__()
+
+
+def test_who_comes_while_a_call_ends_is_told_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(presence_module, "_LINGER_S", 0.01)
+
+    async def run() -> None:
+        ended, calls = asyncio.Event(), []
+
+        class Opening:
+            def attend(self) -> _Slow:
+                calls.append(_Slow(ended))
+                return calls[-1]
+
+        presence = Presence(Opening)
+        presence.attend("x")
+        await anyio.sleep(0)
+        presence.let_go("x")
+        await calls[0].closing.wait()
+        presence.attend("y")
+        ended.set()
+        await anyio.sleep(0.1)
+        assert calls[1].said == ["y"]
+        await presence.close()
+
+    asyncio.run(run())
 
 
 def test_a_job_let_go_while_the_core_is_away_is_not_cancelled(watched: Watched, kind: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
@@ -275,11 +275,31 @@ def _readers() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "llm-mcp-attend"]
 
 
+class _Dying:
+    """The context of a call whose caller is gone, which is noticed a moment after nothing more can be read."""
+
+    def invocation_metadata(self) -> tuple[()]:
+        return ()
+
+    def add_callback(self, call: Callable[[], None]) -> bool:
+        threading.Timer(0.2, call).start()
+        return True
+
+
+def test_a_caller_that_is_gone_looks_for_a_moment_as_if_it_had_ended(runtime: Runtime) -> None:
+    core, job_id = Core(runtime, Streams(1), patience_s=PATIENCE_S), uuid4()
+    core.Attend(iter([pb.AttendRequest(job_id=str(job_id))]), _Dying())
+    assert job_id in core.attended._due
+    core.attended.close()
+
+
 def test_a_process_that_is_to_stop_ends_the_call_and_no_job(door: Door) -> None:
     job_id = door.submit()
     caller = door.attending(job_id)
+    began_at = time.monotonic()
     door.streams.draining.set()
     error: Any = caller.refused()
+    assert time.monotonic() - began_at < attending._DOUBT_S, "at once"
     assert error.code() is grpc.StatusCode.UNAVAILABLE
     assert "anew" in error.details()
     until(lambda: not _readers())
