@@ -122,9 +122,9 @@ class Asking:
                 if not context.is_active():
                     return
                 if place.draining:
-                    context.abort(
-                        grpc.StatusCode.UNAVAILABLE, "this process is about to stop: come again, with `after`"
-                    )
+                    context.set_code(grpc.StatusCode.UNAVAILABLE)
+                    context.set_details("this process is about to stop: come again, with `after`")
+                    return
         finally:
             place()
 

@@ -17,6 +17,8 @@ from llm_mcp.client import Client
 from llm_mcp.config import Settings
 from llm_mcp.errors import Unavailable
 from llm_mcp.events import Event
+from llm_mcp.rpc import llm_pb2 as pb
+from llm_mcp.rpc.llm_pb2_grpc import CoreStub
 from llm_mcp.runtime import Runtime
 from tests.integration.rpc.served import Served
 from tests.integration.web.played import Player
@@ -66,6 +68,20 @@ def test_a_stop_tells_watchers_to_come_again(rpc_settings: Settings, runtime: Ru
             with Served(rpc_settings.model_copy(update={"grpc_addr": f"127.0.0.1:{port}"}), log):
                 watching.join(timeout=60)
             assert [event.data["text"] for event in told if event.type == "delta"] == ["a", "b"]
+
+
+def test_a_stop_is_told_to_watchers_and_is_no_fault(rpc_settings: Settings, log: Path, kind: str) -> None:
+    with Served(rpc_settings, log) as served, grpc.insecure_channel(served.target) as channel:
+        core = CoreStub(channel)
+        watch = core.StreamJob(pb.StreamJobRequest(job_id=core.SubmitJob(pb.SubmitJobRequest(kind=kind)).job_id))
+        assert next(watch).message == "queued"
+        assert served.stop()[0] == 0
+        with pytest.raises(grpc.RpcError) as caught:
+            next(watch)
+    error: Any = caught.value
+    assert error.code() is grpc.StatusCode.UNAVAILABLE
+    assert "come again" in error.details()
+    assert '"level": "error"' not in log.read_text()
 
 
 def test_without_a_server_there_is_a_clear_error(tmp_path: Path) -> None:
