@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import grpc
 
 from llm_mcp import strictjson
@@ -222,6 +223,8 @@ class Core:
             raise _ours(error) from None
         except asyncio.CancelledError:
             self._look(call)
+            # gRPC's own error for it no scope takes for its cancelling: it would go up to the end of the session.
+            await anyio.lowlevel.checkpoint_if_cancelled()
             raise
         finally:
             self._waiting.discard(call)
@@ -236,6 +239,8 @@ class Core:
             raise _ours(error) from None
         except asyncio.CancelledError:
             self._look(call)
+            # gRPC's own error for it no scope takes for its cancelling: it would go up to the end of the session.
+            await anyio.lowlevel.checkpoint_if_cancelled()
             raise
         finally:
             self._waiting.discard(call)

@@ -8,6 +8,7 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import TypeVar
 
+import anyio
 import pytest
 
 from llm_mcp.config import Settings
@@ -118,6 +119,34 @@ def test_a_core_that_is_away_is_told_at_once(bridge_settings: Settings, kind: st
                     await anext(events)
 
     asked(bridge_settings.model_copy(update={"grpc_addr": "127.0.0.1:1"}), ask)
+
+
+def test_who_is_cancelled_by_a_scope_is_cancelled_by_no_more_than_that(
+    bridge_settings: Settings, player: Player, kind: str
+) -> None:
+    """gRPC raises an error of its own, which a scope must know for its own: else all around it ends too."""
+
+    async def ask(core: Core) -> None:
+        job_id = (await core.submit(kind, {}, principal=_ANN))[0].id
+
+        async def watch() -> None:
+            async with aclosing(core.events(job_id, principal=_ANN)) as events:
+                async for _ in events:
+                    pass
+
+        for wait in (lambda: core.job(job_id, principal=_ANN, wait_s=30), watch):
+            with anyio.move_on_after(0.2) as scope:
+                await wait()
+            assert scope.cancelled_caught
+            task = asyncio.current_task()
+            assert task is not None
+            assert task.cancelling() == 0
+        for n in range(50):  # at any moment of a short call
+            with anyio.move_on_after(n * 0.0001):
+                await core.job(job_id, principal=_ANN)
+        await asyncio.to_thread(player.claim(job_id, kind).done, {})
+
+    asked(bridge_settings, ask)
 
 
 def test_a_stop_ends_what_waits_and_nothing_else(bridge_settings: Settings, kind: str) -> None:
