@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
 import subprocess
@@ -14,6 +15,8 @@ import pytest
 from llm_mcp import config
 from llm_mcp.embedded.cluster import packaged_binaries
 from llm_mcp.embedded.device import catalog
+from llm_mcp.errors import Conflict
+from llm_mcp.job import Status
 from tests.acceptance.running import Scratch, Up
 
 pytestmark = pytest.mark.skipif(
@@ -37,7 +40,29 @@ def shared() -> Iterator[Up]:
 
 
 def run(up: Up, argv: list[str], script: str) -> str:
-    """Run a script as the page's reader would, next to a running system; return what it printed."""
+    """Run a script as the page's reader would, next to a running system; return what it printed.
+
+    So small a model now and then talks on and on. Nobody waits for that: what runs when a script begins is cancelled,
+    and one that waited too long is run a second time.
+    """
+    _cancel_all(up)
+    try:
+        return _run(up, argv, script, timeout_s=60)
+    except subprocess.TimeoutExpired:
+        _cancel_all(up)
+        return _run(up, argv, script, timeout_s=120)
+
+
+def _cancel_all(up: Up) -> None:
+    jobs = up.jobs()
+    with contextlib.closing(jobs.runtime):
+        for status in (Status.RUNNING, Status.QUEUED):
+            for job in jobs.page(status=status):
+                with contextlib.suppress(Conflict):
+                    jobs.cancel(job.id)
+
+
+def _run(up: Up, argv: list[str], script: str, *, timeout_s: float) -> str:
     environment = config.child_environment(up.settings)
     made = subprocess.run(
         argv,
@@ -50,7 +75,7 @@ def run(up: Up, argv: list[str], script: str) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=timeout_s,
     )
     assert made.returncode == 0, made.stderr
     return made.stdout
