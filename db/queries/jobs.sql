@@ -9,9 +9,8 @@ SELECT unnest(llm.add_jobs(%(batch)s::json)) AS id;
 -- rows that are finished and not yet vacuumed away.
 WITH held AS MATERIALIZED (
     -- Rows are locked in one order, whoever asks.
-    SELECT j.id, r.token, r.result, r.metrics, r.events
-      FROM llm.jobs j JOIN json_to_recordset(%(results)s::json)
-               AS r (job_id uuid, token bigint, result text, metrics text, events json)
+    SELECT j.id, r.token, r.result, r.metrics
+      FROM llm.jobs j JOIN json_to_recordset(%(results)s::json) AS r (job_id uuid, token bigint, result text, metrics text)
         ON j.id = r.job_id AND j.lease_token = r.token
      WHERE j.status = 'running' ORDER BY j.id FOR UPDATE OF j
 ), finished AS (
@@ -26,10 +25,11 @@ WITH held AS MATERIALIZED (
     INSERT INTO llm.job_attempts (job_id, attempt, lease_token, worker_id, status, metrics, started_at, finished_at)
     SELECT id, attempts, token, worker_id, 'done', metrics, begun_at, clock_timestamp() FROM finished
 ), last_words AS (
-    -- What a job said last is there when it says done: (seq, type, data), that a lost reply may bring twice.
+    -- What a job said last is there when it says done; a lost reply may bring it twice.
     INSERT INTO llm.job_events (job_id, attempt, seq, begun_at, type, data)
-    SELECT f.id, f.attempts, (e ->> 0)::integer, f.begun_at, e ->> 1, e ->> 2
-      FROM finished f JOIN held h USING (id), json_array_elements(h.events) AS e
+    SELECT f.id, f.attempts, e.seq, f.begun_at, e.type, e.data
+      FROM json_to_recordset(%(events)s::json) AS e (token bigint, seq integer, type text, data text)
+      JOIN finished f USING (token)
     ON CONFLICT DO NOTHING
 ), room AS MATERIALIZED (
     SELECT kind, free, wait_s FROM llm.room(%(kinds)s)

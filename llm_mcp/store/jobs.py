@@ -132,6 +132,13 @@ def turn(
     params = {
         # One JSON text: psycopg writes an array item by item, in Python.
         "results": orjson.dumps(finished).decode(),
+        "events": orjson.dumps(
+            [
+                {"token": one.token, "seq": seq, "type": kind, "data": data}
+                for one in finished
+                for seq, kind, data in one.events
+            ]
+        ).decode(),
         "worker_id": worker_id,
         "claim_id": claim_id,
         "kinds": list(kinds),

@@ -55,6 +55,7 @@ VALUES: dict[str, dict[str, Any]] = {
     "submit": {"batch": json.dumps([_JOB])},
     "turn": {
         "results": json.dumps([{"job_id": str(_ID), "token": 1, "result": "{}", "metrics": "{}"}]),
+        "events": json.dumps([{"token": 1, "seq": 1, "type": "delta", "data": "{}"}]),
         "kinds": KINDS,
         "short": ["echo"],
         "n": 8,
