@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from threading import Event as Signal
 from typing import Any, TypeVar
@@ -22,7 +22,7 @@ from .events import Cursor, Event
 from .job import Job, Reason, Status, Submission
 from .jobs import Jobs
 from .store import calls as rows
-from .store import jobs
+from .store import jobs as job_rows
 from .store.calls import Standing
 from .store.listen import JOB_UPDATE
 from .watch import PATIENCE_S
@@ -135,33 +135,23 @@ class Calls:
                 return self._answered(job_id, wake, until, timeout_s, stop or Stop())
         return self.wait(found, timeout_s=max(0.0, until - time.monotonic()), stop=stop)
 
-    def run(self, submission: Submission, *, wait_s: float, stop: Stop, routed: bool = True) -> tuple[UUID, Job | None]:
+    def run(
+        self, submission: Submission, *, submit: Callable[[Submission], UUID], wait_s: float, stop: Stop
+    ) -> tuple[UUID, Job | None]:
         """Submit a job and return its id, and the job: finished, or as it is after `wait_s` seconds or at a `stop`.
 
-        `routed`: it was decided here where it goes, see `submit`. What was written is told even when the database goes
-        away: without the job then. Raises what `Jobs.submit` raises.
+        `submit`: how it is written, ours or that of `Jobs`. What was written is told even when the database goes away:
+        without the job then. Raises what `submit` raises.
         """
-        until, submit = time.monotonic() + wait_s, self.submit if routed else self._jobs.submit
-        job: Job | None = None
-
-        def look() -> Job | None:
-            nonlocal job
-            # Most are finished when there is something to see; of one that streams there is much to see.
-            if job is None or jobs.status(self._runtime.db, found).final:
-                job = self._jobs.get(found)
-            return job if job.status.final else None
-
+        until = time.monotonic() + wait_s
         job_id = submission.id or uuid_utils.compat.uuid7()
-        with ExitStack() as hearing:
-            wake = hearing.enter_context(self._runtime.listener.subscribe(JOB_UPDATE, str(job_id)))
+        with self._runtime.listener.subscribe(JOB_UPDATE, str(job_id)) as wake:
             found = submit(replace(submission, id=job_id))
-            if found != job_id:  # it was asked for before, and may be finished
-                wake = hearing.enter_context(self._runtime.listener.subscribe(JOB_UPDATE, str(found)))
-                wake.set()
-            with suppress(Unavailable):
-                if self._wait(look, wake, until, stop) is None and wait_s > 0:
-                    job = self._jobs.get(found)
-        return found, job
+            if found == job_id:
+                return found, self._seen(found, wake, until, stop)
+        with self._runtime.listener.subscribe(JOB_UPDATE, str(found)) as wake:
+            wake.set()  # it was asked for before, and may be finished
+            return found, self._seen(found, wake, until, stop)
 
     def wait(self, job_id: UUID, *, timeout_s: float | None = None, stop: Stop | None = None) -> Answered:
         """Return the answer of a job that was submitted before. Raises as `ask`, and NotFound."""
@@ -204,6 +194,22 @@ class Calls:
         if answered is not None:
             return answered
         raise CallStopped(job_id) if stop.called else CallTimeout(job_id, self._patience(timeout_s))
+
+    def _seen(self, job_id: UUID, wake: Signal, until: float, stop: Stop) -> Job | None:
+        """Return a job once it is finished, or as it was when the wait ended; None: the database was away."""
+        job: Job | None = None
+
+        def look() -> Job | None:
+            nonlocal job
+            over = stop.called or time.monotonic() >= until
+            # Most are finished when there is something to see; of one that streams there is much to see.
+            if job is None or over or job_rows.status(self._runtime.db, job_id).final:
+                job = self._jobs.get(job_id)
+            return job if job.status.final else None
+
+        with suppress(Unavailable):
+            self._wait(look, wake, until, stop)
+        return job
 
     def _wait(self, look: Callable[[], T | None], wake: Signal, until: float, stop: Stop) -> T | None:
         """Return what is found once it is there; None when the time is over or somebody says stop.

@@ -94,9 +94,10 @@ def ours(error: grpc.RpcError) -> LlmMcpError:
         "idempotency_key_reused": lambda: KeyReused(words),
         "model_not_found": lambda: ModelNotFound(words),
         "queue_full": lambda: QueueFull(words, retry_after_s=retry_after_s),
-        "no_device": lambda: NoProvider(words, code=word, retry_after_s=retry_after_s),
-        "not_local": lambda: NoProvider(words, code=word, retry_after_s=retry_after_s),
-        "no_api_key": lambda: NoProvider(words, code=word, retry_after_s=retry_after_s),
+        **dict.fromkeys(
+            ("no_device", "not_local", "no_api_key"),
+            lambda: NoProvider(words, code=word, retry_after_s=retry_after_s),
+        ),
         "body_too_large": lambda: TooLarge(words, field=field, code=word),
         "too_large": lambda: TooLarge(words, field=field, code=word),
     }

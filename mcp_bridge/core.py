@@ -30,7 +30,7 @@ from .principal import LOCAL
 _CALL_S = 20.0
 _LONGEST_WAIT_S = 60.0
 # What waits for less than this ends by itself when the bridge stops, s.
-_BRIEF_S = 1.0
+_CUT_FROM_S = 1.0
 # A core that went away while a job is watched is waited for so long, asked again so often, s.
 _PATIENCE_S, _AGAIN_S = 30.0, 0.5
 _OPTIONS = [
@@ -215,16 +215,14 @@ class Core:
 
     async def _call(self, method: str, request: Any, principal: str, *, more_s: float = 0.0) -> Any:
         call = getattr(self._ready(), method)(request, timeout=_CALL_S + more_s, metadata=_metadata(principal))
-        if more_s >= _BRIEF_S:
+        if more_s >= _CUT_FROM_S:
             self._enter(call)
         try:
             return await call
         except grpc.RpcError as error:
             raise _ours(error) from None
         except asyncio.CancelledError:
-            self._look(call)
-            # gRPC's own error for it no scope takes for its cancelling: it would go up to the end of the session.
-            await anyio.lowlevel.checkpoint_if_cancelled()
+            await self._check_cancelled(call)
             raise
         finally:
             self._waiting.discard(call)
@@ -238,9 +236,7 @@ class Core:
         except grpc.RpcError as error:
             raise _ours(error) from None
         except asyncio.CancelledError:
-            self._look(call)
-            # gRPC's own error for it no scope takes for its cancelling: it would go up to the end of the session.
-            await anyio.lowlevel.checkpoint_if_cancelled()
+            await self._check_cancelled(call)
             raise
         finally:
             self._waiting.discard(call)
@@ -252,11 +248,15 @@ class Core:
         if self._stopping:
             call.cancel()
 
-    def _look(self, call: Any) -> None:
-        """Raise Stopping when it was `stop` that ended this call, and not who waits for it that was cancelled."""
+    async def _check_cancelled(self, call: Any) -> None:
+        """Raise Stopping when it was `stop` that ended this call; when a scope cancelled who waits, in its own words.
+
+        gRPC's own error for that no scope takes for its cancelling: it would go up to the end of the session.
+        """
         task = asyncio.current_task()
         if self._stopping and call.cancelled() and (task is None or not task.cancelling()):
             raise Stopping("the bridge is about to stop; the job goes on") from None
+        await anyio.lowlevel.checkpoint_if_cancelled()
 
 
 def _ours(error: grpc.RpcError) -> LlmMcpError:

@@ -131,7 +131,12 @@ def turn(
     finished = sorted(finished, key=lambda one: one.job_id)  # rows are locked in one order, whoever asks
     params = {
         # One JSON text: psycopg writes an array item by item, in Python.
-        "results": orjson.dumps(finished).decode(),
+        "results": orjson.dumps(
+            [
+                {"job_id": one.job_id, "token": one.token, "result": one.result, "metrics": one.metrics}
+                for one in finished
+            ]
+        ).decode(),
         "events": orjson.dumps(
             [
                 {"token": one.token, "seq": seq, "type": kind, "data": data}

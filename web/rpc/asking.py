@@ -57,18 +57,18 @@ class Asking:
         wait_s = _seconds("wait_s", request.wait_s)
         if request.model:
             submission = self._routed(submission, request.model, local_only=request.local_only)
-        calls, job = Calls(self._jobs), None
-        if not request.HasField("wait_s"):
-            new = calls.submit(submission) if request.model else self._jobs.submit(submission)
-        else:
-            stop = Stop()
-            with ExitStack() as waiting:
-                if wait_s:
-                    try:
-                        wait_s = waiting.enter_context(self._waiting(stop, wait_s, context))
-                    except Full:  # it is written all the same, and may be asked for later
-                        wait_s = 0.0
-                new, job = calls.run(submission, wait_s=wait_s, stop=stop, routed=bool(request.model))
+        calls, job, stop = Calls(self._jobs), None, Stop()
+        submit = calls.submit if request.model else self._jobs.submit
+        with ExitStack() as waiting:
+            if wait_s:
+                try:
+                    wait_s = waiting.enter_context(self._waiting(stop, wait_s, context))
+                except Full:  # it is written all the same, and may be asked for later
+                    wait_s = 0.0
+            if request.HasField("wait_s"):
+                new, job = calls.run(submission, submit=submit, wait_s=wait_s, stop=stop)
+            else:
+                new = submit(submission)
         told = pb.SubmitJobResponse(job_id=str(new), kind=submission.kind)
         if job is not None:
             told.job.CopyFrom(job_message(job))
