@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Mapping
 from typing import Any
 
+import anyio
 import orjson
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.auth.provider import AccessToken
@@ -32,13 +33,17 @@ MCP_PATH = "/mcp"
 HEALTH_PATHS = frozenset({"/health", "/healthz"})
 _REALM = 'Bearer realm="llm-mcp"'
 _REFUSED, _TOO_OFTEN = -32000, -32005
-# Of a body over the limit so much is read, bytes, before its sender is told: else many see no answer.
-_READ_PAST_BYTES = 64 * 2**20
+# Of a body over the limit so much is read, bytes and s, before its sender is told: else many see no answer.
+_READ_PAST_BYTES, _READ_PAST_S = 64 * 2**20, 5.0
 _WORDS = {404: ("not_found", "no such path"), 405: ("method_not_allowed", "not with this method")}
 
 
 class _Over(Exception):
-    """The body is over the limit."""
+    """The body is over the limit. Parameter: `more`, whether more of it may come."""
+
+    def __init__(self, *, more: bool) -> None:
+        super().__init__()
+        self.more = more
 
 
 class Refused(Exception):
@@ -83,8 +88,7 @@ class Guard:
             headers = Headers(scope=scope)
             principal = self._look(scope, headers)
             if (told := _length(headers)) > self._limit_bytes:
-                await _read_past(receive, told)
-                raise _Over
+                raise _Over(more=told <= _READ_PAST_BYTES)
             with acting(principal):
                 await self._app(self._known(scope, principal), self._limited(receive), sending)
         except Refused as refused:
@@ -92,12 +96,14 @@ class Guard:
         except HTTPException as error:
             word, words = _WORDS.get(error.status_code, ("bad_request", error.detail))
             await _refuse(scope, send, Refused(error.status_code, {"error": word, "message": words}, error.headers))
-        except _Over:
-            words = f"the body is over the limit of {self._limit_bytes} bytes"
-            over = Refused(413, {"error": "body_too_large", "message": words}, {"connection": "close"})
+        except _Over as over:
             if started:
                 raise
-            await _refuse(scope, send, over)
+            if over.more:
+                await _read_past(receive)
+            words = f"the body is over the limit of {self._limit_bytes} bytes"
+            body = {"error": "body_too_large", "message": words}
+            await _refuse(scope, send, Refused(413, body, {"connection": "close"}))
         except Exception as error:
             if started:
                 raise
@@ -162,18 +168,21 @@ class Guard:
             message = await receive()
             read += len(message.get("body", b""))
             if read > self._limit_bytes:
-                raise _Over
+                raise _Over(more=bool(message.get("more_body")))
             return message
 
         return receiving
 
 
-async def _read_past(receive: Receive, told: int) -> None:
-    """Read a body of so many bytes that is refused, unless it is out of all proportion: its sender may hear us then."""
-    more = told <= _READ_PAST_BYTES
-    while more:
-        message = await receive()
-        more = bool(message.get("more_body", False))
+async def _read_past(receive: Receive) -> None:
+    """Read the rest of a body that is refused, within reason: its sender may hear us then."""
+    left = _READ_PAST_BYTES
+    with anyio.move_on_after(_READ_PAST_S):
+        while left > 0:
+            message = await receive()
+            left -= len(message.get("body", b""))
+            if not message.get("more_body"):
+                return
 
 
 async def _refuse(scope: Scope, send: Send, refused: Refused) -> None:

@@ -58,11 +58,15 @@ def proxy(dsn: str) -> Iterator[Proxy]:
 
 @pytest.fixture
 def begin(proxy: Proxy, dsn: str, db: Database, tmp_path: Path) -> Iterator[Begin]:
-    """Start a keeper with these settings, all its ways by the proxy, and have it hold one fresh lease."""
+    """Start a keeper with these settings, all its ways by the proxy, and have it hold one fresh lease.
+
+    Only the lease tells how long: without its session a run would be cut 1.5 s after the proxy refuses.
+    """
     stop: list[Callable[[], None]] = []
 
     def start(held: Lease | None = None, **settings: Any) -> tuple[Keeper, Run]:
-        runtime = Runtime(config.load(**{"db_dsn": proxy.dsn, "data_dir": tmp_path, "lease_s": 30.0, **settings}))
+        asked = {"db_dsn": proxy.dsn, "data_dir": tmp_path, "lease_s": 30.0, "liveness": False, **settings}
+        runtime = Runtime(config.load(**asked))
         keeper = Keeper(
             runtime, worker_id="w", name="me", threads=4, kinds=lambda: ["echo"], on_free=threading.Event().set
         )

@@ -39,14 +39,18 @@ class Proxy:
     def cut(self) -> None:
         """Break every connection there is."""
         with self._mutex:
-            for side in self._open:
-                with contextlib.suppress(OSError):
-                    side.shutdown(socket.SHUT_RDWR)
+            self._cut()
+
+    def _cut(self) -> None:
+        for side in self._open:
+            with contextlib.suppress(OSError):
+                side.shutdown(socket.SHUT_RDWR)
 
     def refuse(self) -> None:
         """Break every connection and let no new one through."""
-        self._refusing = True
-        self.cut()
+        with self._mutex:
+            self._refusing = True
+            self._cut()
 
     def restore(self) -> None:
         """Let connections through again."""
@@ -63,12 +67,13 @@ class Proxy:
                 client, _ = self._listening.accept()
             except OSError:
                 return
-            if self._refusing:
-                client.close()
-                continue
             server = socket.create_connection(self._target)
             asked = threading.Event()
             with self._mutex:
+                if self._refusing:
+                    client.close()
+                    server.close()
+                    continue
                 self._open |= {client, server}
             for source, sink, answers in ((client, server, False), (server, client, True)):
                 threading.Thread(target=self._pump, args=(source, sink, asked, answers), daemon=True).start()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -97,14 +98,27 @@ def test_a_body_over_the_limit(served: Bridge, bridge_settings: Settings, path: 
 
 
 def test_a_body_whose_size_nobody_said(served: Bridge, bridge_settings: Settings) -> None:
+    """Who sends on and on is heard out, within reason: what is cut while it sends may never see why."""
     for path in ("/submit", "/mcp"):
-        connection = http.client.HTTPConnection(urlsplit(served.url).netloc, timeout=30)
-        pieces = iter([b" " * 2**19] * (bridge_settings.max_body_bytes // 2**19 + 1))
-        connection.request("POST", path, body=pieces, headers={"Content-Type": "application/json"}, encode_chunked=True)
-        answer = connection.getresponse()
-        assert answer.status == 413
-        assert "body_too_large" in answer.read().decode()
-        connection.close()
+        for times in (1, 8):
+            with closing(http.client.HTTPConnection(urlsplit(served.url).netloc, timeout=30)) as connection:
+                pieces = [b" " * 2**19] * (times * bridge_settings.max_body_bytes // 2**19 + 1)
+                sort = {"Content-Type": "application/json"}
+                connection.request("POST", path, body=iter(pieces), headers=sort, encode_chunked=True)
+                answer = connection.getresponse()
+                assert answer.status == 413
+                assert "body_too_large" in answer.read().decode()
+
+
+def test_who_stops_in_the_middle_of_too_large_a_body_is_told_by_and_by(
+    served: Bridge, bridge_settings: Settings
+) -> None:
+    with closing(http.client.HTTPConnection(urlsplit(served.url).netloc, timeout=30)) as connection:
+        connection.putrequest("POST", "/submit")
+        connection.putheader("Content-Type", "application/json")
+        connection.putheader("Content-Length", str(bridge_settings.max_body_bytes + 1))
+        connection.endheaders(b" " * 1000)
+        assert connection.getresponse().status == 413
 
 
 @pytest.mark.parametrize(
