@@ -318,7 +318,7 @@ class Keeper:
         self._flush_now.set()
 
     def _flush_loop(self) -> None:
-        while True:
+        while not self._stop.is_set():  # looked at after each clear: it is set before what wakes us
             self._flush_now.wait()
             if self._stop.wait(_COALESCE_S):
                 return

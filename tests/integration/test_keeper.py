@@ -159,7 +159,7 @@ def test_leaving_without_a_database_is_quiet(begin: Begin, proxy: Proxy, dsn: st
     keeper, run = begin()
     proxy.refuse()
     keeper.release_all()
-    assert run.was_cut in ("draining", "held_for_dead")  # whichever was sooner
+    assert run.was_cut == "draining"
     assert whole(dsn, run.lease.job_id)["job"]["status"] == "running"
 
 
@@ -181,6 +181,22 @@ def test_nothing_is_left_running(begin: Begin) -> None:
     assert keeper.fault() is None
     keeper.stop()
     assert not names & {thread.name for thread in threading.enumerate()}
+
+
+@pytest.mark.parametrize(("thread", "wakes"), [("beat", "_beat_now"), ("watch", "_watch_now"), ("flush", "_flush_now")])
+def test_a_thread_that_is_told_to_stop_while_it_wakes_up_hears_it(begin: Begin, thread: str, wakes: str) -> None:
+    keeper, _ = begin()
+    event = getattr(keeper, wakes)
+    clear = event.clear
+
+    def clears() -> None:
+        keeper._stop.set()
+        event.set()
+        clear()
+
+    event.clear = clears
+    event.set()
+    until(lambda: keeper.fault() == f"llm-mcp-{thread}", timeout_s=5)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
