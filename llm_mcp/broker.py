@@ -14,7 +14,7 @@ from typing import Any
 import dramatiq
 from dramatiq.broker import Consumer, MessageProxy
 
-from .claimer import Claimer, Wake
+from .claimer import Claimer
 from .errors import InvalidInput, SetupError
 from .job import Submission
 from .jobs import Jobs
@@ -23,6 +23,7 @@ from .middleware import Attempts, settle
 from .run import Run
 from .runtime import current
 from .store.listen import JOB_QUEUED
+from .wake import Wake
 
 QUEUE = "jobs"
 """The one queue Dramatiq sees: one claimer a process, so that priority holds across all of ours."""

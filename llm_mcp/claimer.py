@@ -28,6 +28,7 @@ from .store import admission
 from .store import jobs as rows
 from .store.jobs import START, Finished, Place
 from .store.listen import JOB_QUEUED
+from .wake import Wake
 
 log = logging.getLogger(__name__)
 
@@ -47,44 +48,6 @@ _LAST_WORDS_S = 3.0
 _TOO_LATE = 2
 _HOLD_BACK_S = 0.04
 _TURN_BYTES = 4 * 2**20
-
-
-class Wake:
-    """What the claiming thread sleeps on. `set` says that there may be jobs, `freed` that there is a place for one,
-    `nudge` only that it should look up."""
-
-    def __init__(self) -> None:
-        self._event = threading.Event()
-        self._hinted = threading.Event()
-        self._freed = threading.Event()
-
-    def set(self) -> None:
-        """There may be jobs to claim: all who are idle are told so."""
-        self._hinted.set()
-        self._event.set()
-
-    def freed(self) -> None:
-        """There is a place for a job."""
-        self._freed.set()
-        self._event.set()
-
-    def nudge(self) -> None:
-        """Something changed."""
-        self._event.set()
-
-    def wait(self, timeout_s: float) -> None:
-        """Sleep until woken, `timeout_s` seconds at most."""
-        self._event.wait(timeout_s)
-
-    def take(self) -> tuple[bool, bool]:
-        """Forget what woke us; return whether it was a hint of jobs, and whether a place became free."""
-        self._event.clear()
-        hinted, freed = self._hinted.is_set(), self._freed.is_set()
-        if hinted:
-            self._hinted.clear()
-        if freed:
-            self._freed.clear()
-        return hinted, freed
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,13 +17,13 @@ from uuid import UUID
 from . import config, flush
 from .errors import LlmMcpError, Unavailable
 from .job import Lease
+from .liveness import Liveness
 from .run import Run
 from .runtime import Runtime
-from .store import health, workers
 from .store import jobs as rows
+from .store import workers
 from .store.listen import JOB_ENDED, JOB_QUEUED
-from .store.pool import Connection, Database
-from .store.session import Session
+from .store.pool import Database
 
 log = logging.getLogger(__name__)
 
@@ -36,8 +36,6 @@ _COALESCE_S = 0.1
 # A claim on its way when a worker is to take no more is waited for so long: what it brings must not come after all has
 # been given back, or be what was given back.
 _ON_ITS_WAY_S = 1.0
-# A worker whose session is lost is given up after 1.8 s (see scheduler.py): it must stop before.
-_ALONE_S = 1.5
 
 
 class Keeper:
@@ -79,10 +77,7 @@ class Keeper:
         self._flush_now = threading.Event()
         self._idle = threading.Condition(self._mutex)
         self._present_at = 0.0
-        self._life: Session | None = None
-        self._life_key: int | None = None
-        self._alone_at: float | None = None
-        """Monotonic instant from which on others may have our jobs, for our session is lost, s."""
+        self._life = Liveness(runtime, self._db, silence_s=self._lease_s * _TRUST, changed=self._on_life_changed)
         self._watch_until = math.inf
         self._threads: list[threading.Thread] = []
 
@@ -99,7 +94,6 @@ class Keeper:
             raise
         self.runtime.listener.hear(JOB_ENDED, self._on_ended)
         if self.runtime.settings.liveness:
-            self._life = Session(self.runtime.direct_dsn, name="llm-mcp-life", begin=self._swear, lost=self._unsworn)
             self._life.start()
         for name, loop in (("beat", self._beat_loop), ("watch", self._watch_loop), ("flush", self._flush_loop)):
             thread = threading.Thread(target=loop, name=f"llm-mcp-{name}", daemon=True)
@@ -118,8 +112,7 @@ class Keeper:
             workers.stopped(self._db, self.worker_id)
         except LlmMcpError as error:
             log.warning("could not sign off", extra={"action": "sign_off_failed", "error": str(error)})
-        if self._life is not None:
-            self._life.close()
+        self._life.close()
         self._db.close()
 
     def fault(self) -> str | None:
@@ -129,7 +122,7 @@ class Keeper:
     @property
     def alone(self) -> bool:
         """Whether others may take our jobs by now."""
-        return self._alone_at is not None and self._alone_at <= time.monotonic()
+        return self._life.alone
 
     @property
     def held(self) -> int:
@@ -221,7 +214,7 @@ class Keeper:
             return list(self._runs.values())
 
     def _report(self) -> None:
-        life_key = self._life_key
+        life_key = self._life.key
         workers.seen(
             self._db,
             self.worker_id,
@@ -234,35 +227,14 @@ class Keeper:
             running=len(self._held()),
             life_key=life_key,
         )
-        if life_key == self._life_key:
+        if self._life.reported(life_key):
             self._present_at = time.monotonic()
-            self._alone_at = None
 
-    def _swear(self, conn: Connection) -> None:
-        """Have a session say that this process lives, and tell by which lock.
-
-        The server ends the session of a process that died at once. Of one whose network was cut it must not think so
-        before the process itself has stopped trusting its leases: else a job would run twice at a time.
-        """
-        key = workers.live(self._db, conn, silence_s=self._lease_s * _TRUST)
-        self._life_key = key if health.life_held(self._db, key) else None
-        if self._life_key is None:
-            log.warning("the lock of a living worker does not hold: only leases tell", extra={"action": "no_life_lock"})
+    def _on_life_changed(self) -> None:
+        """Our session was opened or lost: report it, and see how long our leases are good."""
         self._present_at = 0.0
         self._beat_now.set()
-
-    def _unsworn(self, why: Exception | None) -> None:
-        """Without its session this process will be held for dead in a moment: its leases are good for no longer.
-
-        Unless it can say in time, by another way, that only its leases tell; or the server itself is away: then nobody
-        takes anything, and the moment begins when it is back.
-        """
-        if self._alone_at is None or (why is not None and health.is_away(why)):
-            self._alone_at = time.monotonic() + _ALONE_S
-            self._watch_now.set()
-        self._life_key = None
-        self._present_at = 0.0
-        self._beat_now.set()
+        self._watch_now.set()
 
     def _on_ended(self, job_id: str) -> None:
         """A job was ended from outside, or ("") that may have been missed: a beat tells whether it was one of ours."""
@@ -293,7 +265,7 @@ class Keeper:
         while not self._stop.is_set():
             with self._mutex:
                 self._watch_until = math.inf  # whatever comes while we look wakes us again
-            now, alone_at = time.monotonic(), self._alone_at
+            now, alone_at = time.monotonic(), self._life.alone_at
             nearest = math.inf if alone_at is None or alone_at <= now else alone_at
             for run in self._held():
                 if run.was_cut is not None:

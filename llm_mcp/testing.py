@@ -52,7 +52,7 @@ from . import config, schema
 from . import run as running
 from . import runtime as runtimes
 from .broker import LeasedMessage, broker
-from .claimer import Claimer, Wake
+from .claimer import Claimer
 from .embedded.postgres import EmbeddedPostgres
 from .errors import SetupError, WaitTimeout
 from .events import DELTA, Event
@@ -65,6 +65,7 @@ from .run import Run
 from .runtime import Runtime
 from .store import admission as rows
 from .strictjson import dumps_lossy
+from .wake import Wake
 
 __all__ = ["Inline", "drain", "inline", "postgres"]
 

@@ -128,7 +128,7 @@ def test_nothing_is_left_of_a_master_that_is_killed(open_door: OpenDoor) -> None
     door.process.wait(10)
     began = time.monotonic()
     until(lambda: not any(alive(pid) for pid in pids), timeout_s=10)
-    assert time.monotonic() - began < 2.0
+    assert time.monotonic() - began < 5.0
     for watch in watches:
         assert heard(watch) == []
         watch.close()

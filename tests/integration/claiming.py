@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from llm_mcp import config
-from llm_mcp.claimer import Claimer, Wake
+from llm_mcp.claimer import Claimer
 from llm_mcp.keeper import Keeper
 from llm_mcp.run import Run
 from llm_mcp.runtime import Runtime
+from llm_mcp.wake import Wake
 from tests.waiting import until
 
 

@@ -136,11 +136,11 @@ def test_a_delayed_job_begins_at_its_time_though_nobody_polls(hire: Hire, jobs: 
 def test_one_behind_it_of_long_ago_is_not_forgotten_over_it(hire: Hire, jobs: Jobs, sql: Connection) -> None:
     """Of several delayed jobs each has its time, in whatever order they came."""
     hire(poll_s=60.0)
-    delays = [0.9, 0.3, 0.6, 0.45]
+    delays = [3.6, 1.2, 2.4, 1.8]
     jobs.submit_many(Submission(kind="claimer.short", payload=n, delay_s=s) for n, s in enumerate(delays))
     until(lambda: over(sql), timeout_s=10)
     assert [n for n, _ in sorted(began.items(), key=lambda item: item[1])] == [1, 3, 2, 0]
-    assert max(began[int(row["payload"])][0] - row["due"] for row in rows(sql)) < 0.25
+    assert max(began[int(row["payload"])][0] - row["due"] for row in rows(sql)) < 0.5  # or it came with the next
 
 
 def test_no_job_is_run_twice_or_never_though_replies_are_lost(

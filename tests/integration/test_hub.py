@@ -289,7 +289,10 @@ def _kept(made: Hub, seat: Seat) -> set[str]:
     return {name for name, look in places.items() if look()}
 
 
-def test_a_notice_that_comes_while_its_owner_is_busy_is_not_lost(runtime: Runtime) -> None:
+def test_a_notice_that_comes_while_its_owner_is_busy_is_not_lost(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub, "_LOOK_ANYWAY_S", 30.0)
     held = lease(runtime.db)
     with Seat(hub.of(runtime), held.job_id, Cursor()) as seat:
         until(lambda: runtime.listener.hears(JOB_UPDATE))  # else it looks by itself soon
@@ -302,7 +305,7 @@ def test_a_notice_that_comes_while_its_owner_is_busy_is_not_lost(runtime: Runtim
         second = seat.take(20)
         assert isinstance(second, events.Glance)
         assert [item[0] for item in second.items] == [1]
-        assert time.monotonic() - began < 1.0
+        assert time.monotonic() - began < 10
 
 
 def test_a_job_that_is_gone_is_told_so(runtime: Runtime, dsn: str) -> None:

@@ -103,7 +103,7 @@ def test_a_deadline_cuts_whatever_the_lease_says(begin: Begin, db: Database) -> 
     )
     began_at = time.monotonic()
     until(lambda: run.was_cut == "deadline_exceeded")
-    assert 0.2 < time.monotonic() - began_at < 1.5
+    assert 0.2 < time.monotonic() - began_at < 5
 
 
 def test_a_rude_cutter_does_not_end_the_watch(begin: Begin, db: Database, proxy: Proxy) -> None:

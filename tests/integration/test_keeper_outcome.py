@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from llm_mcp.claimer import Claimer, Wake
+from llm_mcp.claimer import Claimer
 from llm_mcp.errors import Cut, InvalidInput, ProviderError, SetupError
 from llm_mcp.job import Reason, Status
 from llm_mcp.keeper import Keeper
@@ -16,6 +16,7 @@ from llm_mcp.middleware import settle as conclude
 from llm_mcp.run import Run
 from llm_mcp.store import jobs as verbs
 from llm_mcp.store.pool import Database
+from llm_mcp.wake import Wake
 from tests.integration.conftest import Begin
 from tests.integration.proxy import Proxy
 from tests.integration.rows import whole

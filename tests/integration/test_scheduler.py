@@ -113,7 +113,7 @@ def test_a_worker_that_died_is_noticed_long_before_its_lease_ends(
     died_at = time.monotonic()
     session.close()
     until(lambda: jobs.get(dead.job_id).status is Status.QUEUED)
-    assert time.monotonic() - died_at < 3.5
+    assert time.monotonic() - died_at < 6
     assert jobs.get(dead.job_id).error == "worker dead is gone"
     assert [(a.status, a.reason) for a in jobs.attempts(dead.job_id)] == [("error", "lease_expired")]
     for held in (living, older):

@@ -274,6 +274,6 @@ def test_it_holds_up_nothing_where_no_core_answers(watched: Watched) -> None:
             presence.attend("y")
             began_at = time.monotonic()
             await presence.close()
-            assert time.monotonic() - began_at < 0.3
+            assert time.monotonic() - began_at < 0.9 * presence_module._END_S
 
     asyncio.run(run())

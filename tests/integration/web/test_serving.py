@@ -176,7 +176,7 @@ def test_clients_that_do_not_hang_up_hold_up_nobody(door: Door) -> None:
         began = time.monotonic()
         assert b"200 OK" in connection.recv(65536)
         assert door.call("GET", "/health")[0] == 200
-        assert time.monotonic() - began < 1.5
+        assert time.monotonic() - began < 3
 
 
 def test_a_stream_outlives_a_restart_of_postgres(tmp_path_factory: pytest.TempPathFactory, kind: str) -> None:
