@@ -97,7 +97,7 @@ def talk(ws: Any, text: str) -> None:
     try:
         for frame in told(g.watch, g.place):
             if not ws.connected:
-                return
+                raise ConnectionClosed
             while (message := ws.receive(timeout=0)) is not None:
                 _obey(ws, UUID(text), message)
             if frame is not None:
@@ -105,9 +105,12 @@ def talk(ws: Any, text: str) -> None:
                 last = frame.event
         ws.close(reason=_CODES.get(last, CloseReason.NORMAL_CLOSURE))
         ws.thread.join(_FAREWELL_S)  # until the client said goodbye too
-    except (ConnectionClosed, LocalProtocolError, OSError):
-        ws.connected = False
+    except (ConnectionClosed, LocalProtocolError):
+        ws.thread.join(_FAREWELL_S)  # it says that the client left before it has answered its goodbye
+    except OSError:
+        pass
     finally:
+        ws.connected = False
         wire.end()
 
 

@@ -274,25 +274,38 @@ def test_sockets_and_streams_share_the_places(open_door: OpenDoor, kind: str) ->
 def test_a_client_that_leaves_frees_its_place_at_once(open_door: OpenDoor, kind: str, farewell: str) -> None:
     door = open_door(max_streams=1)
     job_id = door.submit(kind)
-    ws = opened(door, job_id)
-    next(ws.frames())
-    assert not free(door, job_id)
-    match farewell:
-        case "close":
-            ws.close()
-        case "half-close":
-            ws.raw.shutdown(socket.SHUT_WR)
-        case "reset":
-            ws.raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-            ws.close()
-        case "goodbye":
+    with opened(door, job_id) as ws:
+        next(ws.frames())
+        assert not free(door, job_id)
+        match farewell:
+            case "close":
+                ws.close()
+            case "half-close":
+                ws.raw.shutdown(socket.SHUT_WR)
+            case "reset":
+                ws.raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+                ws.close()
+            case "goodbye":
+                ws.send(CLOSE, b"\x03\xe8")
+                while ws.frame()[0] != CLOSE:
+                    pass
+        began = time.monotonic()
+        until(lambda: free(door, job_id), timeout_s=10, every_s=0.05)
+        assert time.monotonic() - began < 3.0
+
+
+def test_a_goodbye_is_answered_by_one(open_door: OpenDoor, kind: str) -> None:
+    """Not by hanging up at once, which is a failure to clients."""
+    door = open_door()
+    job_id = door.submit(kind)
+    for _ in range(40):
+        with opened(door, job_id) as ws:
+            next(ws.frames())
             ws.send(CLOSE, b"\x03\xe8")
             while ws.frame()[0] != CLOSE:
                 pass
-    began = time.monotonic()
-    until(lambda: free(door, job_id), timeout_s=10, every_s=0.05)
-    assert time.monotonic() - began < 3.0
-    ws.close()
+            with pytest.raises(EOFError):
+                ws.frame()
 
 
 def test_a_client_that_never_reads_is_cut(open_door: OpenDoor, player: Player, kind: str) -> None:
