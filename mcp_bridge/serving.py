@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 import socket
 import traceback
 from types import FrameType
@@ -21,9 +20,8 @@ from llm_mcp.signals import Signals
 from .app import create_app
 from .core import Core
 from .server import create_server
-from .stdio import Lines
+from .stdio import STOP, Lines
 
-_STOP = (signal.SIGTERM, signal.SIGINT)
 # What waits is told at once that we stop. So long after, streams end; what has not ended by then is cut still later, s.
 _TELL_S, _GRACE_S = 0.3, 4
 _KEEP_S = 75
@@ -38,7 +36,7 @@ def serve(settings: Settings, *, fd: int | None = None) -> None:
     `ready mcp http://HOST:PORT` to standard output once requests are answered. Raises SetupError.
     """
     _log(settings)
-    with Signals(*_STOP) as signals:
+    with Signals(*STOP) as signals:
         core = Core(settings)
         app = create_app(settings, core=core)
         door = listening.bridge(settings) if fd is None else listening.inherited(fd)
@@ -98,7 +96,7 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        if self._signals.caught(*_STOP):
+        if self._signals.caught(*STOP):
             self.should_exit = True
         elif self.started:
             self._loop = asyncio.get_running_loop()

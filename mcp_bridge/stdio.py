@@ -11,7 +11,7 @@ from types import FrameType, TracebackType
 
 import anyio.to_thread
 
-_STOP = (signal.SIGTERM, signal.SIGINT)
+STOP = (signal.SIGTERM, signal.SIGINT)
 _CHUNK_BYTES = 2**16
 # Once there is no more to read we end within so long, whatever hangs: an answer nobody takes, above all, s.
 _HARD_END_S = 5
@@ -33,7 +33,7 @@ class Lines:
         # A byte on a socket ends the read, whichever thread the signal came to; then the main one runs its handler.
         signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        for number in _STOP:
+        for number in STOP:
             signal.signal(number, _stop)
         return self
 
@@ -41,7 +41,7 @@ class Lines:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         signal.set_wakeup_fd(-1)
-        for number in _STOP:
+        for number in STOP:
             signal.signal(number, signal.SIG_DFL)
         self._waker.close()  # a thread that still reads wakes
 
@@ -69,6 +69,6 @@ class Lines:
 
 
 def _stop(_number: int, _frame: FrameType | None) -> None:
-    for number in _STOP:
+    for number in STOP:
         signal.signal(number, signal.SIG_DFL)
     signal.alarm(_HARD_END_S)

@@ -113,15 +113,11 @@ def test_a_port_that_is_taken(served: Served, rpc_settings: Settings, log: Path)
     assert "cannot listen" in log.read_text()
 
 
-def test_calls_can_be_encrypted(rpc_settings: Settings, log: Path, tmp_path: Path, kind: str) -> None:
-    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-nodes", "-days", "2"]
-    curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
-    command = ["openssl", "req", "-x509", *curve, *subject, "-keyout", str(key), "-out", str(certificate)]
-    subprocess.run(command, check=True, capture_output=True)
-    changed = {"grpc_certificate": certificate, "grpc_key": key}
+def test_calls_can_be_encrypted(rpc_settings: Settings, log: Path, certificate: tuple[Path, Path], kind: str) -> None:
+    trusted, key = certificate
+    changed = {"grpc_certificate": trusted, "grpc_key": key}
     with Served(rpc_settings.model_copy(update=changed), log) as door:
-        with Client(door.target, certificate=certificate) as client:
+        with Client(door.target, certificate=trusted) as client:
             assert client.submit(kind).job().kind == kind
         with Client(door.target, timeout_s=2) as plain, pytest.raises(Unavailable):
             plain.submit(kind)
