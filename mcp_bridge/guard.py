@@ -88,7 +88,8 @@ class Guard:
             headers = Headers(scope=scope)
             principal = self._look(scope, headers)
             if (told := _length(headers)) > self._limit_bytes:
-                raise _Over(more=told <= _READ_PAST_BYTES)
+                # Who waits to be told to go on has sent nothing yet.
+                raise _Over(more=told <= _READ_PAST_BYTES and "expect" not in headers)
             with acting(principal):
                 await self._app(self._known(scope, principal), self._limited(receive), sending)
         except Refused as refused:

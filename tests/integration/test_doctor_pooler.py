@@ -195,10 +195,10 @@ def test_statements_are_prepared_where_no_pooler_is_or_as_it_was_said(
             runtime.db.run("workers")
         with runtime.db._open_pool().connection() as conn:
             found = conn.execute(
-                "SELECT count(*) > 0, current_setting('lock_timeout'), current_setting('statement_timeout')"
-                " FROM pg_prepared_statements"
+                "SELECT count(*) > 0, current_setting('lock_timeout'), current_setting('statement_timeout'),"
+                " current_setting('jit') FROM pg_prepared_statements"
             ).fetchone()
-        assert found == ((True, "2s", "30s") if prepared else (False, "0", "0"))
+        assert found == ((True, "2s", "30s", "off") if prepared else (False, "0", "0", "on"))
     finally:
         runtime.close()
 

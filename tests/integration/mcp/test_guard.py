@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -119,6 +120,17 @@ def test_who_stops_in_the_middle_of_too_large_a_body_is_told_by_and_by(
         connection.putheader("Content-Length", str(bridge_settings.max_body_bytes + 1))
         connection.endheaders(b" " * 1000)
         assert connection.getresponse().status == 413
+
+
+def test_who_asks_before_sending_too_large_a_body_sends_none_of_it(served: Bridge, bridge_settings: Settings) -> None:
+    where = urlsplit(served.url)
+    with socket.create_connection((where.hostname, where.port), timeout=4) as connection:
+        length = bridge_settings.max_body_bytes + 1
+        sort = "Content-Type: application/json\r\nExpect: 100-continue"
+        connection.sendall(
+            f"POST /submit HTTP/1.1\r\nHost: {where.netloc}\r\n{sort}\r\nContent-Length: {length}\r\n\r\n".encode()
+        )
+        assert connection.recv(65536).startswith(b"HTTP/1.1 413 ")
 
 
 @pytest.mark.parametrize(
