@@ -43,10 +43,13 @@ _PAUSE_S = 0.25
 # threads work on another meanwhile.
 _PORTIONS = 2
 _LAST_WORDS_S = 3.0
-# Every idle worker hears every hint. One that came too late so often in a row holds back from then on, at most so
-# long, s, and asks whether there is a job before it takes a turn for one.
+# Every idle worker hears every hint. One that came too late so often in a row holds back from then on, for a part of so
+# long, s, for each that may take the same jobs, and asks whether there is a job before it takes a turn for one: however
+# many there are, the first of them looks about so long after the hint.
 _TOO_LATE = 2
-_HOLD_BACK_S = 0.04
+_HOLD_BACK_S = 0.025
+# What waits for less than this is still for those who were in time lately, s.
+_THEIRS_S = 0.025
 _TURN_BYTES = 4 * 2**20
 
 
@@ -183,11 +186,19 @@ class Claimer:
         """Return when to follow a hint that came now, monotonic."""
         if self._too_late < _TOO_LATE:
             return 0.0
-        return time.monotonic() + _HOLD_BACK_S * random.uniform(0.25, 1.0)  # noqa: S311 - jitter, no secret
+        longest_s = _HOLD_BACK_S * (1 + self._keeper.peers)
+        return time.monotonic() + longest_s * random.random()  # noqa: S311 - jitter, no secret
 
     def _came_too_late(self) -> bool:
-        """Whether others have taken what we were told of, as before."""
-        return self._too_late >= _TOO_LATE and not admission.waiting(self._runtime.db, self._kinds(), put_off=False)
+        """Whether others have taken what we were told of, or are about to, as before."""
+        if self._too_late < _TOO_LATE:
+            return False
+        waited_s = admission.waiting(self._runtime.db, self._kinds(), put_off=False)
+        if waited_s is not None and waited_s < _THEIRS_S:
+            self._hinted = True
+            self._look_at = max(self._hint_at(), time.monotonic() + _THEIRS_S - waited_s)
+            return True
+        return waited_s is None
 
     def _exchange(self, batch: list[_Result], n: int, *, free: int) -> list[Run]:
         """Hand in a batch and lease up to `n` jobs, of which the long ones for the `free` threads only."""

@@ -60,6 +60,8 @@ class Keeper:
         self.name = name
         self.threads = threads
         self.draining = False
+        self.peers = 0
+        """How many other workers might take the same jobs, when we last looked."""
         self.claiming = threading.Lock()
         """Held while a claim is on its way."""
         # Its own connection: the beat must not stand in line behind the work.
@@ -215,7 +217,7 @@ class Keeper:
 
     def _report(self) -> None:
         life_key = self._life.key
-        workers.seen(
+        self.peers = workers.seen(
             self._db,
             self.worker_id,
             name=self.name,

@@ -169,7 +169,7 @@ def drain(
                 _work(run, claimer, keeper)
                 worked.pop(run.lease.job_id, None)
                 worked[run.lease.job_id] = None
-            if keeper.held == 0 and not rows.waiting(runtime.db, wanted, put_off=until_empty):
+            if keeper.held == 0 and rows.waiting(runtime.db, wanted, put_off=until_empty) is None:
                 break
             left_s = ends_at - time.monotonic()
             if left_s <= 0:

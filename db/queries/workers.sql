@@ -21,12 +21,13 @@ SELECT w.id FROM llm.workers w
           AND l.objsubid = 2 AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()));
 
 -- name: worker_seen
--- Say who is at work; the first time, and with every heartbeat.
+-- Say who is at work; the first time, and with every heartbeat. Returns how many others may take the same jobs.
 INSERT INTO llm.workers AS w (id, name, host, pid, version, kinds, threads, running, life_key)
 VALUES (%(id)s, %(name)s, %(host)s, %(pid)s, %(version)s, %(kinds)s, %(threads)s, %(running)s, %(life_key)s)
 ON CONFLICT (id) DO UPDATE
    SET seen_at = clock_timestamp(), running = excluded.running, kinds = excluded.kinds,
-       life_key = excluded.life_key, stopped_at = NULL;
+       life_key = excluded.life_key, stopped_at = NULL
+RETURNING (SELECT count(*) FROM llm.live_workers l WHERE l.id <> w.id AND l.kinds && w.kinds) AS peers;
 
 -- name: worker_stopped
 -- A worker left in good order.

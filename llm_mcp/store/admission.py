@@ -19,7 +19,10 @@ def named(db: Database, keys: Sequence[str], *, conn: Connection | None = None) 
     return n
 
 
-def waiting(db: Database, kinds: Sequence[str], *, put_off: bool) -> bool:
-    """Return whether jobs of these kinds wait that may be claimed: now, or if `put_off` later."""
-    found: bool = db.run("waiting", {"kinds": list(kinds), "put_off": put_off})[0]["waiting"]
-    return found
+def waiting(db: Database, kinds: Sequence[str], *, put_off: bool) -> float | None:
+    """Return how long, s, the oldest job of these kinds has waited that may be claimed: now, or if `put_off` later.
+
+    None: no such job waits.
+    """
+    found = db.run("waiting", {"kinds": list(kinds), "put_off": put_off})
+    return found[0]["waited_s"] if found else None

@@ -41,12 +41,13 @@ def seen(
     threads: int,
     running: int,
     life_key: int | None = None,
-) -> None:
-    """Write that this worker is alive, takes these kinds and runs so many jobs now.
+) -> int:
+    """Write that this worker is alive, takes these kinds and runs so many jobs now; return how many others take some of
+    these kinds.
 
     `life_key` is what `live` returned for it: without that lock it counts as gone.
     """
-    db.run(
+    found = db.run(
         "worker_seen",
         {
             "id": worker_id,
@@ -60,6 +61,8 @@ def seen(
             "life_key": life_key,
         },
     )
+    peers: int = found[0]["peers"]
+    return peers
 
 
 def live(db: Database, conn: Connection, *, silence_s: float) -> int:

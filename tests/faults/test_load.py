@@ -185,17 +185,12 @@ def turns_for(ground: Ground, count: int, name: str) -> int:
     return turns
 
 
-_TOO_MANY = pytest.mark.xfail(
-    reason="on few cores a claim takes longer than those hold back who come late", strict=False
-)
-
-
 @pytest.mark.parametrize(
     "count",
     [
         6,
-        pytest.param(20, marks=[pytest.mark.soak, _TOO_MANY]),
-        pytest.param(60, marks=[pytest.mark.soak, pytest.mark.timeout(900), _TOO_MANY]),
+        pytest.param(20, marks=pytest.mark.soak),
+        pytest.param(60, marks=[pytest.mark.soak, pytest.mark.timeout(900)]),
     ],
 )
 def test_a_job_wakes_few_of_many_idle_workers(ground: Ground, count: int) -> None:

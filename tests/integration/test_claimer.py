@@ -400,6 +400,42 @@ def test_who_comes_too_late_holds_back_and_looks_before_it_claims(desk: Open, db
     at.settled()
 
 
+def too_late(at: Desk) -> None:
+    """Have it come too late for two jobs in a row."""
+    at.warm()
+    for _ in range(2):
+        at.wake.set()
+        assert at.claimer.turn() == []
+
+
+def test_who_came_too_late_leaves_what_is_new_to_the_others_for_a_moment(desk: Open, db: Database, dsn: str) -> None:
+    at = desk(poll_s=60.0)
+    for _ in range(5):
+        too_late(at)
+        before, job_id = at.turns, add(db)
+        at.wake.set()
+        (run,) = at.take()
+        assert at.turns - before == 1
+        job = whole(dsn, job_id)["job"]
+        assert (job["begun_at"] - job["queued_at"]).total_seconds() >= 0.025
+        at.finish(run)
+        at.settled()
+
+
+def test_of_many_the_first_who_looks_does_so_as_soon_as_of_few(desk: Open, db: Database) -> None:
+    at = desk(poll_s=60.0)
+    too_late(at)
+    for peers, least_s in ((0, 0.0), (99, 0.5)):
+        at.keeper.peers = peers
+        waits_s = []
+        for _ in range(20):
+            at.wake.set()
+            at.claimer.turn()
+            waits_s.append(at.claimer.due_s())
+            until(lambda: at.claimer.turn() == [] and at.claimer.due_s() > 10, every_s=0.001)
+        assert least_s < max(waits_s) < 0.025 * (1 + peers)
+
+
 def test_a_hint_of_a_job_that_is_due_soon_is_not_in_vain(desk: Open, db: Database) -> None:
     at = desk(poll_s=60.0)
     for _ in range(4):

@@ -14,7 +14,7 @@ from llm_mcp.jobs import Jobs
 from llm_mcp.keeper import new_worker_id
 from llm_mcp.run import Run
 from llm_mcp.runtime import Runtime
-from llm_mcp.store import events, sweeps
+from llm_mcp.store import events, sweeps, workers
 from llm_mcp.store.listen import JOB_ENDED
 from llm_mcp.store.pool import Database, connect
 from tests.integration.conftest import Begin
@@ -172,6 +172,13 @@ def test_a_worker_is_seen_while_it_is_there(begin: Begin, runtime: Runtime, dsn:
     with connect(dsn) as conn:
         row = conn.execute("SELECT stopped_at IS NOT NULL AS stopped FROM llm.workers").fetchone()
     assert row == {"stopped": True}
+
+
+def test_it_knows_how_many_others_may_take_the_same_jobs(begin: Begin, db: Database) -> None:
+    for name, kinds in (("one", ["echo", "x"]), ("another", ["echo"]), ("stranger", ["x"])):
+        workers.seen(db, name, name="", host="", pid=1, version="", kinds=kinds, threads=1, running=0)
+    keeper, _ = begin()
+    assert keeper.peers == 2
 
 
 def test_nothing_is_left_running(begin: Begin) -> None:
