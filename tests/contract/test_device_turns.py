@@ -176,7 +176,7 @@ def test_the_packaged_model_speaks_and_can_be_interrupted_while_it_reads(tmp_pat
         answer = ask(device, "POST", "/api/chat", {"model": name, "messages": [question], "options": options})
         assert "Paris" in "".join(line["message"]["content"] for line in answer.lines)
         book = {"model": name, "raw": True, "stream": False, "options": {"num_predict": 1}}
-        words = " ".join(f"number {n}" for n in range(90))
+        words = " ".join(f"number {n}" for n in range(200))
         (engine,) = children(device.process.pid)
         busy = processor_s(engine)
         assert ask(device, "POST", "/api/generate", {**book, "prompt": words}).status == 200
