@@ -19,7 +19,7 @@ class Proxy:
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.dsn = make_conninfo(dsn, host="127.0.0.1", port=self._listening.getsockname()[1])
         self._open: set[socket.socket] = set()
-        self._mutex = threading.Lock()
+        self._mutex = threading.RLock()  # who refuses cuts too
         self._refusing = False
         self._losing = False
         self.lost = threading.Event()
@@ -39,18 +39,15 @@ class Proxy:
     def cut(self) -> None:
         """Break every connection there is."""
         with self._mutex:
-            self._cut()
-
-    def _cut(self) -> None:
-        for side in self._open:
-            with contextlib.suppress(OSError):
-                side.shutdown(socket.SHUT_RDWR)
+            for side in self._open:
+                with contextlib.suppress(OSError):
+                    side.shutdown(socket.SHUT_RDWR)
 
     def refuse(self) -> None:
         """Break every connection and let no new one through."""
         with self._mutex:
             self._refusing = True
-            self._cut()
+            self.cut()
 
     def restore(self) -> None:
         """Let connections through again."""
