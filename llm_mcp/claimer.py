@@ -165,7 +165,7 @@ class Claimer:
         if not batch and n == 0 and self._unanswered is None:
             return []
         try:
-            if hinted and not batch and self._unanswered is None and self._came_too_late():
+            if hinted and not batch and self._unanswered is None and self._left_to_others():
                 return []
             runs = self._exchange(batch, n, free=max(0, idle))
             if runs:
@@ -189,14 +189,14 @@ class Claimer:
         longest_s = _HOLD_BACK_S * (1 + self._keeper.peers)
         return time.monotonic() + longest_s * random.random()  # noqa: S311 - jitter, no secret
 
-    def _came_too_late(self) -> bool:
-        """Whether others have taken what we were told of, or are about to, as before."""
+    def _left_to_others(self) -> bool:
+        """Whether others have taken what we were told of, as before, or are to: then we look again in a moment."""
         if self._too_late < _TOO_LATE:
             return False
         waited_s = admission.waiting(self._runtime.db, self._kinds(), put_off=False)
         if waited_s is not None and waited_s < _THEIRS_S:
             self._hinted = True
-            self._look_at = max(self._hint_at(), time.monotonic() + _THEIRS_S - waited_s)
+            self._look_at = min(self._look_at, max(self._hint_at(), time.monotonic() + _THEIRS_S - waited_s))
             return True
         return waited_s is None
 
