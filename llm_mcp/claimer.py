@@ -8,23 +8,22 @@ from __future__ import annotations
 
 import logging
 import random
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from uuid import UUID
 
 import uuid_utils.compat
 
 from . import needs
 from .errors import InvalidInput, LeaseLost, LlmMcpError, NotFound, Unavailable
+from .hints import Hints
 from .job import Lease
 from .keeper import Keeper
 from .pace import Pace
+from .results import PORTIONS, Result, Results
 from .run import Run
-from .store import admission
 from .store import jobs as rows
 from .store.jobs import START, Finished, Place
 from .store.listen import JOB_QUEUED
@@ -32,31 +31,12 @@ from .wake import Wake
 
 log = logging.getLogger(__name__)
 
-# How long a result waits for others to be handed in with it, s.
-_LINGER_S = 0.002
 # How long a claimer may go on where it was before it looks at the head of the queue again, s.
 _HEAD_S = 0.1
 # A job that waited this long in memory is given back: what runs before it is not short after all, s.
 _PATIENCE_S = 0.25
 _PAUSE_S = 0.25
-# Jobs are claimed in so many portions of what may be held, and a turn is worth its while once one is finished: the
-# threads work on another meanwhile.
-_PORTIONS = 2
 _LAST_WORDS_S = 3.0
-# Every idle worker hears every hint. One that came too late so often in a row holds back from then on, for a part of so
-# long, s, for each that may take the same jobs, and asks whether there is a job before it takes a turn for one: however
-# many there are, the first of them looks about so long after the hint.
-_TOO_LATE = 2
-_HOLD_BACK_S = 0.025
-# What waits for less than this is still for those who were in time lately, s.
-_THEIRS_S = 0.025
-_TURN_BYTES = 4 * 2**20
-
-
-@dataclass(frozen=True, slots=True)
-class _Result:
-    run: Run
-    finished: Finished
 
 
 class Claimer:
@@ -70,10 +50,9 @@ class Claimer:
         self._runtime = keeper.runtime
         self._kinds = kinds
         self._wake = wake
-        self._mutex = threading.Lock()  # guards the next three
-        self._results: list[_Result] = []
-        self._since = 0.0
         self._pace = Pace(keeper.threads)
+        self._results = Results(keeper, self._pace)
+        self._hints = Hints(keeper, kinds=kinds)
         self._waiting: deque[Run] = deque()
         self._unanswered: UUID | None = None
         self._place: Place | None = None
@@ -81,9 +60,6 @@ class Claimer:
         self._mixed_until = 0.0
         self._look_at = 0.0
         self._paused_until = 0.0
-        self._hinted = False
-        self._too_late = 0
-        """Hints in a row that brought no job, nor word of one."""
 
     # — for the worker threads —
 
@@ -92,41 +68,28 @@ class Claimer:
 
         `events`: what is not written yet of its stream, (seq, type, JSON text) each.
         """
-        now = time.monotonic()
-        with self._mutex:
-            self._pace.ran(run.lease.kind, now - run.started_at)
-            self._results.append(_Result(run, Finished(*run.key, result, metrics, events)))
-            first = len(self._results) == 1
-            if first:
-                self._since = now
-            full = self._full()
-        if first or full:
+        self._pace.ran(run.lease.kind, time.monotonic() - run.started_at)
+        if self._results.add(Result(run, Finished(*run.key, result, metrics, events))):
             self._wake.nudge()
 
     def failed(self, run: Run) -> None:
         """Note how long a run took that has no result to hand in."""
-        with self._mutex:
-            self._pace.ran(run.lease.kind, time.monotonic() - run.started_at)
+        self._pace.ran(run.lease.kind, time.monotonic() - run.started_at)
 
     # — for the claiming thread —
 
     def due_s(self) -> float:
         """Return how long there is nothing to do unless somebody wakes us, s."""
-        now = time.monotonic()
-        until = self._look_at
-        with self._mutex:
-            if self._results:
-                until = min(until, now if self._full() else self._since + _LINGER_S)
+        until = min(self._look_at, self._results.due_at())
         if self._overbooked():
             until = min(until, self._waiting[0].held_at + _PATIENCE_S)
-        return max(until, self._paused_until) - now
+        return max(until, self._paused_until) - time.monotonic()
 
     def turn(self) -> list[Run]:
         """Take a turn if it is time for one and return the runs it brought, in the order they are to begin."""
         hinted, freed = self._wake.take()
         if hinted:
-            self._hinted = True
-            self._look_at = min(self._look_at, self._hint_at())
+            self._look_at = min(self._look_at, self._hints.hear())
         if freed:
             self._look_at = 0.0
         self._give_back()
@@ -139,13 +102,13 @@ class Claimer:
         """Hand in what is finished and give back what a claim took whose reply was lost; give up after a few seconds
         without a database."""
         until = time.monotonic() + _LAST_WORDS_S
-        while (batch := self._batch()) or self._unanswered is not None:
+        while (batch := self._results.take()) or self._unanswered is not None:
             try:
                 self._hand_in(batch)
                 batch = []
                 self._disown()
             except LlmMcpError as error:
-                self._keep(batch)
+                self._results.put_back(batch)
                 if time.monotonic() >= until:
                     log.error("results not written", extra={"action": "settle_failed", "error": str(error)})
                     return
@@ -153,25 +116,26 @@ class Claimer:
                 self._wake.take()
 
     def _take_turn(self) -> list[Run]:
-        batch = self._batch()
+        batch = self._results.take()
         idle = self._keeper.threads - (self._keeper.held - len(batch))
         ahead = self._ahead()
         n = 0 if self._keeper.draining or self._keeper.alone else max(0, idle + ahead)
         if ahead:
-            n = min(n, (self._keeper.threads + ahead) // _PORTIONS)
+            n = min(n, (self._keeper.threads + ahead) // PORTIONS)
         poll_s = self._runtime.settings.poll_s * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, no secret
         self._look_at = poll_at = time.monotonic() + poll_s
-        hinted, self._hinted = self._hinted, False
+        hinted = self._hints.take()
         if not batch and n == 0 and self._unanswered is None:
             return []
         try:
-            if hinted and not batch and self._unanswered is None and self._left_to_others():
+            if hinted and not batch and self._unanswered is None and (again_at := self._hints.put_off()) is not None:
+                self._look_at = min(self._look_at, again_at)
                 return []
             runs = self._exchange(batch, n, free=max(0, idle))
             if runs:
-                self._too_late = 0
-            elif hinted and n and not batch and self._look_at == poll_at:  # nor of a job that is due before
-                self._too_late += 1
+                self._hints.followed(in_time=True)
+            elif hinted and n and not batch and self._look_at == poll_at:  # nor is one due before that
+                self._hints.followed(in_time=False)
             return runs
         except Exception as error:
             if isinstance(error, Unavailable):
@@ -179,28 +143,10 @@ class Claimer:
             else:
                 log.exception("no turn", extra={"action": "turn_failed"})
             self._pause()
-            self._keep(batch)
+            self._results.put_back(batch)
             return []
 
-    def _hint_at(self) -> float:
-        """Return when to follow a hint that came now, monotonic."""
-        if self._too_late < _TOO_LATE:
-            return 0.0
-        longest_s = _HOLD_BACK_S * (1 + self._keeper.peers)
-        return time.monotonic() + longest_s * random.random()  # noqa: S311 - jitter, no secret
-
-    def _left_to_others(self) -> bool:
-        """Whether others have taken what we were told of, as before, or are to: then we look again in a moment."""
-        if self._too_late < _TOO_LATE:
-            return False
-        waited_s = admission.waiting(self._runtime.db, self._kinds(), put_off=False)
-        if waited_s is not None and waited_s < _THEIRS_S:
-            self._hinted = True
-            self._look_at = min(self._look_at, max(self._hint_at(), time.monotonic() + _THEIRS_S - waited_s))
-            return True
-        return waited_s is None
-
-    def _exchange(self, batch: list[_Result], n: int, *, free: int) -> list[Run]:
+    def _exchange(self, batch: list[Result], n: int, *, free: int) -> list[Run]:
         """Hand in a batch and lease up to `n` jobs, of which the long ones for the `free` threads only."""
         claimed_at = time.monotonic()
         if self._unanswered is not None:
@@ -215,18 +161,16 @@ class Claimer:
         self._unanswered = None
         runs = self._keeper.hold(leases, claimed_at=claimed_at)
         self._waiting.extend(runs)
-        with self._mutex:
-            short = self._pace.short
+        short = self._pace.short
         self._keeper.begun(run for run in runs if run.lease.kind not in short)
         return runs
 
-    def _claim(self, batch: list[_Result], n: int, free: int) -> list[Lease]:
+    def _claim(self, batch: list[Result], n: int, free: int) -> list[Lease]:
         settings, now = self._runtime.settings, time.monotonic()
         place = self._place if self._place is not None and now - self._head_at < _HEAD_S else START
         if place is START:
             self._head_at = now
-        with self._mutex:
-            short = self._pace.short
+        short = self._pace.short
         self._unanswered = uuid_utils.compat.uuid7()
         try:
             turn = rows.turn(
@@ -279,7 +223,7 @@ class Claimer:
             self._runtime.notifier.notify(JOB_QUEUED)
         self._unanswered = None
 
-    def _hand_in(self, batch: list[_Result]) -> None:
+    def _hand_in(self, batch: list[Result]) -> None:
         if not batch:
             return
         try:
@@ -289,7 +233,7 @@ class Claimer:
         else:
             self._drop(batch, all_taken=not refused)
 
-    def _one_by_one(self, batch: list[_Result]) -> None:
+    def _one_by_one(self, batch: list[Result]) -> None:
         """Hand in results of which the database refuses one: that one's attempt fails, the others stand."""
         for result in batch:
             try:
@@ -299,7 +243,7 @@ class Claimer:
                     rows.fail(self._runtime.db, *result.run.key, error=f"result: {error}", retryable=False, delay_s=0.0)
             self._drop([result], all_taken=True)
 
-    def _drop(self, batch: list[_Result], *, all_taken: bool, followed: Sequence[UUID] | None = None) -> None:
+    def _drop(self, batch: list[Result], *, all_taken: bool, followed: Sequence[UUID] | None = None) -> None:
         """The results of these runs were taken, or refused for good; others need those `followed`, None: maybe any."""
         if not all_taken:
             for error in rows.refusals(self._runtime.db, [result.finished for result in batch]).values():
@@ -311,43 +255,12 @@ class Claimer:
         if needs.advance(self._runtime, job_ids if followed is None or not all_taken else followed):
             self._look_at = 0.0
 
-    def _batch(self) -> list[_Result]:
-        """Take what is to be handed in, as much as one statement should carry."""
-        with self._mutex:
-            size = n = 0
-            while n < len(self._results) and size < _TURN_BYTES:
-                one = self._results[n].finished
-                size += len(one.result) + sum(len(data) for _, _, data in one.events)
-                n += 1
-            batch, self._results = self._results[:n], self._results[n:]
-        return batch
-
-    def _keep(self, batch: list[_Result]) -> None:
-        """Keep results for the next turn, but for those whose lease cannot be trusted any more."""
-        now = time.monotonic()
-        kept = [result for result in batch if result.run.fence_at > now]
-        if late := [result.run for result in batch if result.run.fence_at <= now]:
-            for run in late:
-                log.error("result not written", extra={"action": "settle_failed", "job_id": str(run.lease.job_id)})
-            self._keeper.drop(late)
-        with self._mutex:
-            held = {result.run for result in self._results}
-            self._results[:0] = [result for result in kept if result.run not in held]
-
     def _pause(self) -> None:
         self._paused_until = time.monotonic() + _PAUSE_S * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, no secret
         self._look_at = 0.0
 
-    def _full(self) -> bool:
-        """Whether the results are worth a turn at once: nothing else runs, or a portion is finished."""
-        n = len(self._results)
-        return n >= self._keeper.held or _PORTIONS * n >= self._keeper.threads + self._pace.ahead
-
     def _ahead(self) -> int:
-        if time.monotonic() < self._mixed_until:
-            return 0
-        with self._mutex:
-            return self._pace.ahead
+        return 0 if time.monotonic() < self._mixed_until else self._pace.ahead
 
     def _overbooked(self) -> bool:
         """Whether jobs wait in memory for a thread."""
@@ -359,8 +272,7 @@ class Claimer:
         """Let others have jobs that wait here although some worker may be idle."""
         if not self._overbooked() or time.monotonic() - self._waiting[0].held_at < _PATIENCE_S:
             return
-        with self._mutex:
-            self._pace.stalled()
+        self._pace.stalled()
         runs = [run for run in self._waiting if run.give_back()]
         self._waiting.clear()
         self._keeper.release(runs)

@@ -23,13 +23,13 @@ from uuid import UUID
 import grpc
 
 from . import strictjson
+from .checks import check_principal
 from .client_words import PRINCIPAL, event_of, instant, job_of, ours, status_job
 from .errors import Unavailable, WaitTimeout
 from .events import Cursor, Event
 from .fleet import Device
 from .handle import JobHandle
 from .job import Job, Status
-from .jobs import check_principal
 from .kind_actor import merged
 from .remote import Measured
 from .routing import Offer

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import orjson
@@ -86,22 +86,10 @@ def check(value: Any, *, root: str = "") -> None:
 
     Raises InvalidInput, code `invalid_json`, naming the path of the first offender under `root`.
     """
-    # The containers we are inside of, outermost first, each with the name or index of the item we are at.
-    inside: list[Iterator[tuple[Any, Any]]] = [iter([(None, value)])]
-    at: list[Any] = [None]
-    while inside:
-        step = next(inside[-1], None)
-        if step is None:
-            inside.pop()
-            at.pop()
-            continue
-        at[-1], item = step
-        fault = f"nested deeper than {MAX_DEPTH}" if len(inside) > MAX_DEPTH else _fault(item)
-        if fault is not None:
-            raise InvalidInput(fault, field=_path(root, at[1:]), code="invalid_json")
-        if isinstance(item, dict | list | tuple):
-            inside.append(iter(item.items()) if isinstance(item, dict) else enumerate(item))
-            at.append(None)
+    offence = _offence(value, 1)
+    if offence is not None:
+        fault, steps = offence
+        raise InvalidInput(fault, field=_path(root, steps[::-1]), code="invalid_json")
 
 
 def dumps(value: Any) -> str:
@@ -131,23 +119,38 @@ def dumps_lossy(value: Any) -> str:
     return orjson.dumps(_plain(value, ())).decode()
 
 
-def _fault(item: Any) -> str | None:
-    """Say why an item, not looking at what is inside of it, is none of ours."""
+def _offence(item: Any, depth: int) -> tuple[str, list[Any]] | None:
+    """Return what is wrong with the first item that is none of ours, and the steps to it, innermost first."""
+    if depth > MAX_DEPTH:
+        return f"nested deeper than {MAX_DEPTH}", []
     if isinstance(item, str):
-        return _text_fault(item)
-    if item is None or isinstance(item, bool | list | tuple):
-        return None
-    if isinstance(item, dict):
+        fault = _text_fault(item)
+    elif item is None or isinstance(item, bool):
+        fault = None
+    elif isinstance(item, dict):
         for key in item:
             fault = _text_fault(key) if isinstance(key, str) else "object keys must be text"
             if fault is not None:
-                return fault
-        return None
-    if isinstance(item, int):
-        return None if -_INT64 <= item < _INT64 else "integer beyond 64 bits"
-    if isinstance(item, float):
-        return None if math.isfinite(item) else "number out of range (NaN and Infinity are not JSON)"
-    return f"{type(item).__name__} is not JSON"
+                return fault, []
+        return _within(item.items(), depth)
+    elif isinstance(item, list | tuple):
+        return _within(enumerate(item), depth)
+    elif isinstance(item, int):
+        fault = None if -_INT64 <= item < _INT64 else "integer beyond 64 bits"
+    elif isinstance(item, float):
+        fault = None if math.isfinite(item) else "number out of range (NaN and Infinity are not JSON)"
+    else:
+        fault = f"{type(item).__name__} is not JSON"
+    return None if fault is None else (fault, [])
+
+
+def _within(items: Iterable[tuple[Any, Any]], depth: int) -> tuple[str, list[Any]] | None:
+    for step, item in items:
+        offence = _offence(item, depth + 1)
+        if offence is not None:
+            offence[1].append(step)
+            return offence
+    return None
 
 
 def _text_fault(text: str) -> str | None:

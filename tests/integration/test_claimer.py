@@ -282,7 +282,7 @@ def test_results_whose_lease_cannot_be_trusted_any_more_are_let_go(desk: Open, d
     at.finish(*runs)
     at.settled()
     assert time.monotonic() >= max(run.fence_at for run in runs)
-    assert at.claimer._results == []
+    assert len(at.claimer._results) == 0
 
 
 def test_away_in_the_middle_of_leaving(desk: Open, db: Database, proxy: Proxy, dsn: str) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import grpc
 
+from llm_mcp.checks import check_principal
 from llm_mcp.client_words import PRINCIPAL
 from llm_mcp.errors import InvalidInput
-from llm_mcp.jobs import check_principal
 
 
 def principal(context: grpc.ServicerContext) -> str | None:
