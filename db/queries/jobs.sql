@@ -1,6 +1,6 @@
 -- name: submit
 -- Add a batch of jobs, or find those their ids or keys already named; the ids come in the batch's order.
-SELECT unnest(llm.add_jobs(%(batch)s::json)) AS id;
+SELECT llm.add_jobs(%(batch)s::json) AS ids;
 
 -- name: turn
 -- Hand in the results of finished leases and lease up to n waiting jobs: a worker's whole turn is one commit.

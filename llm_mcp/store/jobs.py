@@ -105,7 +105,8 @@ def submit(db: Database, new: Sequence[New], *, conn: Connection | None = None) 
         }
         for one in new
     ]
-    return [row["id"] for row in db.run("submit", {"batch": orjson.dumps(batch).decode()}, conn=conn)]
+    job_ids: list[UUID] = db.run("submit", {"batch": orjson.dumps(batch).decode()}, conn=conn)[0]["ids"]
+    return job_ids
 
 
 def turn(
