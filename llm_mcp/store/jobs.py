@@ -85,27 +85,8 @@ def submit(db: Database, new: Sequence[New], *, conn: Connection | None = None) 
     In the place of a job whose id or key named one before is that one's id. Raises KeyReused when it named a different
     request, InvalidInput for the place of a needed job that is not there.
     """
-    batch = [
-        {
-            "id": one.job_id,
-            "kind": one.submission.kind,
-            "payload": one.payload,
-            "priority": one.submission.priority,
-            "source": one.submission.source,
-            "max_attempts": one.max_attempts,
-            "deadline_at": one.submission.deadline_at,
-            "delay_s": one.submission.delay_s,
-            "queue": one.queue,
-            "key": one.submission.unique_key,
-            "key_s": one.submission.unique_s,
-            "result_ttl_s": one.result_ttl_s if one.submission.result_ttl_s is None else one.submission.result_ttl_s,
-            "after": one.submission.after or None,
-            "after_error": one.submission.after_error,
-            "principal": one.submission.principal,
-        }
-        for one in new
-    ]
-    job_ids: list[UUID] = db.run("submit", {"batch": orjson.dumps(batch).decode()}, conn=conn)[0]["ids"]
+    batch = orjson.dumps([_entry(one) for one in new]).decode()
+    job_ids: list[UUID] = db.run("submit", {"batch": batch}, conn=conn)[0]["ids"]
     return job_ids
 
 
@@ -344,6 +325,33 @@ def page(
 def unserved(db: Database) -> dict[str, int]:
     """Return the kinds that wait for a worker nobody is, with how many jobs wait."""
     return {row["kind"]: row["waiting"] for row in db.run("unserved")}
+
+
+def _entry(new: New) -> dict[str, Any]:
+    """Return a job's place in a batch; what is not said of it is left out, for the server reads all that is there."""
+    asked = new.submission
+    entry = {
+        "id": new.job_id,
+        "kind": asked.kind,
+        "payload": new.payload,
+        "priority": asked.priority,
+        "source": asked.source,
+        "max_attempts": new.max_attempts,
+        "delay_s": asked.delay_s,
+        "queue": new.queue,
+    }
+    if asked.after:
+        entry |= {"after": asked.after, "after_error": asked.after_error}
+    for name, value in (
+        ("deadline_at", asked.deadline_at),
+        ("key", asked.unique_key),
+        ("key_s", asked.unique_s),
+        ("result_ttl_s", new.result_ttl_s if asked.result_ttl_s is None else asked.result_ttl_s),
+        ("principal", asked.principal),
+    ):
+        if value is not None:
+            entry[name] = value
+    return entry
 
 
 def _job(row: Row) -> Job:
