@@ -154,8 +154,8 @@ def test_a_sender_whose_connection_broke_is_heard_all_the_same(
 ) -> None:
     event = ear(listener, JOB_UPDATE, "after")
     notifier.notify(JOB_QUEUED)
-    until(lambda: sessions(own, "%pg_notify(n %"))
-    broken(own, "%pg_notify(n %")
+    until(lambda: sessions(own, "NOTIFY %"))
+    broken(own, "NOTIFY %")
     notifier.notify(JOB_UPDATE, "after")
     assert event.wait(5)
 
