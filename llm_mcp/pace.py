@@ -14,7 +14,7 @@ _PROOF = 16
 """Short runs of a kind in a row before it counts as short."""
 _AHEAD_S = 0.05
 """How much work may wait in memory, s."""
-MOST_AHEAD = 392
+MOST_AHEAD = 792
 """Jobs that may wait in memory at the most."""
 _WEIGHT = 0.05
 
