@@ -5,7 +5,7 @@ SELECT llm.add_jobs(%(batch)s::json) AS ids;
 -- name: turn
 -- Hand in the results of finished leases and lease up to n waiting jobs: a worker's whole turn is one commit.
 -- Order: past the ageing bound first, then the highest priority, then the oldest. Jobs of kinds that are not `short`
--- are taken for the `free` threads only. The four `from`/`to` bounds let a busy claimer go on where it was, past the
+-- are taken for the `free` threads only, and 32 MiB of payloads end what is taken beyond those. The four `from`/`to` bounds let a busy claimer go on where it was, past the
 -- rows that are finished and not yet vacuumed away.
 WITH held AS MATERIALIZED (
     -- Rows are locked in one order, whoever asks.
@@ -37,7 +37,7 @@ WITH held AS MATERIALIZED (
     SELECT ARRAY(SELECT unnest(%(kinds)s::text[]) EXCEPT SELECT kind FROM room WHERE free <= 0) AS kinds
 ), aged AS MATERIALIZED (
     -- The count has the results written first: who leases before it lets go can lock up with another who does the same.
-    SELECT id, kind, priority, queued_at FROM llm.jobs
+    SELECT id, kind, priority, queued_at, octet_length(payload) AS bytes FROM llm.jobs
      WHERE status = 'queued' AND NOT blocked AND kind = ANY((SELECT kinds FROM open)::text[])
        AND queued_at >= %(aged_from)s::timestamptz
        AND queued_at < statement_timestamp() - make_interval(secs => %(ageing_s)s)
@@ -46,7 +46,7 @@ WITH held AS MATERIALIZED (
        AND (deadline_at IS NULL OR deadline_at > statement_timestamp())
      ORDER BY queued_at LIMIT (SELECT %(n)s + 0 * count(*) FROM finished) FOR UPDATE SKIP LOCKED
 ), fresh AS MATERIALIZED (
-    SELECT id, kind, priority, queued_at FROM llm.jobs
+    SELECT id, kind, priority, queued_at, octet_length(payload) AS bytes FROM llm.jobs
      WHERE status = 'queued' AND NOT blocked AND kind = ANY((SELECT kinds FROM open)::text[])
        AND priority BETWEEN %(priority_to)s AND %(priority_from)s
        AND queued_at >= greatest(
@@ -58,13 +58,15 @@ WITH held AS MATERIALIZED (
 ), ranked AS (
     SELECT id, kind, place, kind = ANY(%(short)s) AS short,
            row_number() OVER (PARTITION BY kind ORDER BY place) AS nth_of_kind,
-           count(*) FILTER (WHERE kind <> ALL(%(short)s)) OVER (ORDER BY place) AS nth_long
-      FROM (SELECT id, kind, row_number() OVER (ORDER BY rank DESC NULLS FIRST, queued_at) AS place
-              FROM (SELECT id, kind, NULL AS rank, queued_at FROM aged
-                    UNION ALL SELECT id, kind, priority, queued_at FROM fresh) AS u) AS p
+           count(*) FILTER (WHERE kind <> ALL(%(short)s)) OVER (ORDER BY place) AS nth_long,
+           sum(bytes) OVER (ORDER BY place) AS bytes
+      FROM (SELECT id, kind, bytes, row_number() OVER (ORDER BY rank DESC NULLS FIRST, queued_at) AS place
+              FROM (SELECT id, kind, bytes, NULL AS rank, queued_at FROM aged
+                    UNION ALL SELECT id, kind, bytes, priority, queued_at FROM fresh) AS u) AS p
 ), chosen AS MATERIALIZED (
     SELECT r.id, r.place FROM ranked r LEFT JOIN room USING (kind)
-     WHERE (r.short OR r.nth_long <= %(free)s) AND (room.free IS NULL OR r.nth_of_kind <= room.free)
+     WHERE (r.short OR r.nth_long <= %(free)s) AND (r.place <= %(free)s OR r.bytes <= 32 * 1048576)
+       AND (room.free IS NULL OR r.nth_of_kind <= room.free)
 ), taken AS (
     -- By an array: a join would be planned for a tenth of the table, which is what a LIMIT not known beforehand counts as.
     UPDATE llm.jobs j

@@ -142,6 +142,15 @@ def test_long_jobs_are_taken_for_free_threads_only(db: Database, free: int, take
     assert (found.found, found.left) == (6, left)
 
 
+@pytest.mark.parametrize(("free", "taken"), [(0, 3), (1, 3), (4, 4)])
+def test_what_waits_in_memory_beyond_the_free_threads_is_bounded_in_bytes(db: Database, free: int, taken: int) -> None:
+    for _ in range(5):
+        add(db, payload=f'"{"x" * 10 * 2**20}"')
+    found = turn(db, n=5, short=["echo"], free=free)
+    assert (len(found.leases), found.left) == (taken, 5 - taken)
+    assert len(turn(db, n=5, short=["echo"], free=free).leases) == 5 - taken
+
+
 def test_what_was_left_is_there_for_others_at_once(db: Database) -> None:
     add(db, kind="long")
     assert turn(db, n=4, kinds=["long"], free=0).left == 1
