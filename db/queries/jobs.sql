@@ -5,8 +5,8 @@ SELECT llm.add_jobs(%(batch)s::json) AS ids;
 -- name: turn
 -- Hand in the results of finished leases and lease up to n waiting jobs: a worker's whole turn is one commit.
 -- Order: past the ageing bound first, then the highest priority, then the oldest. Jobs of kinds that are not `short`
--- are taken for the `free` threads only, and 32 MiB of payloads end what is taken beyond those. The four `from`/`to` bounds let a busy claimer go on where it was, past the
--- rows that are finished and not yet vacuumed away.
+-- are taken for the `free` threads only, and beyond those no more than 32 MiB of payloads. The four `from`/`to` bounds let
+-- a busy claimer go on where it was, past the rows that are finished and not yet vacuumed away.
 WITH held AS MATERIALIZED (
     -- Rows are locked in one order, whoever asks.
     SELECT j.id, r.token, r.result, r.metrics
