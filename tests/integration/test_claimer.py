@@ -12,6 +12,7 @@ from uuid import UUID
 import pytest
 
 from llm_mcp.errors import LeaseLost
+from llm_mcp.hints import Hints
 from llm_mcp.pace import MOST_AHEAD
 from llm_mcp.store import jobs as rows
 from llm_mcp.store.pool import Connection, Database
@@ -423,18 +424,20 @@ def test_who_came_too_late_leaves_what_is_new_to_the_others_for_a_moment(desk: O
         at.settled()
 
 
-def test_of_many_the_first_who_looks_does_so_as_soon_as_of_few(desk: Open, db: Database) -> None:
-    at = desk(poll_s=60.0)
-    too_late(at)
+def test_of_many_the_first_who_looks_does_so_as_soon_as_of_few(desk: Open) -> None:
+    at = desk()
+    hints = Hints(at.keeper, kinds=lambda: ["echo"])
+    assert hints.hear() == 0.0
+    for _ in range(2):
+        hints.followed(in_time=False)
     for peers, least_s in ((0, 0.0), (99, 0.5)):
         at.keeper.peers = peers
-        waits_s = []
-        for _ in range(20):
-            at.wake.set()
-            at.claimer.turn()
-            waits_s.append(at.claimer.due_s())
-            until(lambda: at.claimer.turn() == [] and at.claimer.due_s() > 10, every_s=0.001)
-        assert least_s < max(waits_s) < 0.025 * (1 + peers)
+        began_at = time.monotonic()
+        looks_at = [(hints.hear(), time.monotonic()) for _ in range(20)]
+        assert max(look_at for look_at, _ in looks_at) > began_at + least_s
+        assert all(look_at <= heard_at + 0.025 * (1 + peers) for look_at, heard_at in looks_at)
+    hints.followed(in_time=True)
+    assert hints.hear() == 0.0
 
 
 def test_a_hint_of_a_job_that_is_due_soon_is_not_in_vain(desk: Open, db: Database) -> None:
