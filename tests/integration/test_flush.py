@@ -118,7 +118,7 @@ def test_a_stream_that_cannot_be_written_holds_up_no_other(runtime: Runtime, db:
     bad._waiting.append(("no\x00text", {}))
     other.text("b")
     if refuses == "the run":
-        bad._number = lambda: 1 / 0  # type: ignore[assignment, method-assign, return-value] # fails where nobody foresaw it
+        bad._number = lambda: 1 / 0  # type: ignore[assignment, method-assign, return-value] # replaced: it is to fail where nobody foresaw it
     assert flush(runtime, [one, bad, other]) == []
     assert [run.was_cut for run in (one, bad, other)] == [None, "stream_failed", None]
     assert [len(told(db, run)) for run in (one, bad, other)] == [2, 1, 2]
