@@ -59,6 +59,9 @@ class Claimer:
         self._head_at = 0.0
         self._mixed_until = 0.0
         self._look_at = 0.0
+        self._dry = False
+        """Whether the last look left nothing that we could take, and none of our kinds is limited: until there is a
+        reason to look again, a result is handed in without a claim."""
         self._paused_until = 0.0
 
     # — for the worker threads —
@@ -117,26 +120,11 @@ class Claimer:
 
     def _take_turn(self) -> list[Run]:
         batch = self._results.take()
-        idle = self._keeper.threads - (self._keeper.held - len(batch))
-        ahead = self._ahead()
-        n = 0 if self._keeper.draining or self._keeper.alone else max(0, idle + ahead)
-        if ahead:
-            n = min(n, (self._keeper.threads + ahead) // PORTIONS)
-        poll_s = self._runtime.settings.poll_s * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, no secret
-        self._look_at = poll_at = time.monotonic() + poll_s
-        hinted = self._hints.take()
-        if not batch and n == 0 and self._unanswered is None:
-            return []
         try:
-            if hinted and not batch and self._unanswered is None and (again_at := self._hints.put_off()) is not None:
-                self._look_at = min(self._look_at, again_at)
+            if batch and self._dry and time.monotonic() < self._look_at:
+                self._hand_in(batch)
                 return []
-            runs = self._exchange(batch, n, free=max(0, idle))
-            if runs:
-                self._hints.followed(in_time=True)
-            elif hinted and n and not batch and self._look_at == poll_at:  # nor is one due before that
-                self._hints.followed(in_time=False)
-            return runs
+            return self._look(batch)
         except Exception as error:
             if isinstance(error, Unavailable):
                 log.warning("no turn", extra={"action": "turn_failed", "error": str(error)})
@@ -145,6 +133,30 @@ class Claimer:
             self._pause()
             self._results.put_back(batch)
             return []
+
+    def _look(self, batch: list[Result]) -> list[Run]:
+        """Hand in a batch and lease what there is for us, unless a hint says that others will."""
+        idle = self._keeper.threads - (self._keeper.held - len(batch))
+        ahead = self._ahead()
+        n = 0 if self._keeper.draining or self._keeper.alone else max(0, idle + ahead)
+        if ahead:
+            n = min(n, (self._keeper.threads + ahead) // PORTIONS)
+        poll_s = self._runtime.settings.poll_s * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, no secret
+        self._look_at = poll_at = time.monotonic() + poll_s
+        hinted = self._hints.take()
+        if n == 0:
+            self._dry = False  # it was time to look, and we cannot
+        if not batch and n == 0 and self._unanswered is None:
+            return []
+        if hinted and not batch and self._unanswered is None and (again_at := self._hints.put_off()) is not None:
+            self._look_at = min(self._look_at, again_at)
+            return []
+        runs = self._exchange(batch, n, free=max(0, idle))
+        if runs:
+            self._hints.followed(in_time=True)
+        elif hinted and n and not batch and self._look_at == poll_at:  # nor is one due before that
+            self._hints.followed(in_time=False)
+        return runs
 
     def _exchange(self, batch: list[Result], n: int, *, free: int) -> list[Run]:
         """Hand in a batch and lease up to `n` jobs, of which the long ones for the `free` threads only."""
@@ -171,7 +183,7 @@ class Claimer:
         if place is START:
             self._head_at = now
         short = self._pace.short
-        self._unanswered = uuid_utils.compat.uuid7()
+        self._unanswered, self._dry = uuid_utils.compat.uuid7(), False
         try:
             turn = rows.turn(
                 self._runtime.db,
@@ -193,6 +205,7 @@ class Claimer:
             self._pause()  # it may have been a job that cannot be leased, and will be refused again
             return []
         self._place = turn.place
+        self._dry = turn.found == len(turn.leases) and not turn.limited
         if (turn.found == n and turn.leases) or place is not START:
             self._look_at = 0.0  # there is more, if only further up
         elif turn.wait_s is not None:
@@ -227,17 +240,17 @@ class Claimer:
         if not batch:
             return
         try:
-            refused = rows.complete_many(self._runtime.db, [result.finished for result in batch])
+            taken, followed = rows.hand_in(self._runtime.db, [result.finished for result in batch])
         except InvalidInput:
             self._one_by_one(batch)
         else:
-            self._drop(batch, all_taken=not refused)
+            self._drop(batch, all_taken=taken == len(batch), followed=followed)
 
     def _one_by_one(self, batch: list[Result]) -> None:
         """Hand in results of which the database refuses one: that one's attempt fails, the others stand."""
         for result in batch:
             try:
-                rows.complete_many(self._runtime.db, [result.finished])
+                rows.hand_in(self._runtime.db, [result.finished])
             except InvalidInput as error:
                 with suppress(LeaseLost, NotFound):  # then it is nobody's result
                     rows.fail(self._runtime.db, *result.run.key, error=f"result: {error}", retryable=False, delay_s=0.0)

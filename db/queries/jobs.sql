@@ -2,12 +2,9 @@
 -- Add a batch of jobs, or find those their ids or keys already named; the ids come in the batch's order.
 SELECT llm.add_jobs(%(batch)s::json) AS ids;
 
--- name: turn
--- Hand in the results of finished leases and lease up to n waiting jobs: a worker's whole turn is one commit.
--- Order: past the ageing bound first, then the highest priority, then the oldest. Jobs of kinds that are not `short`
--- are taken for the `free` threads only, and beyond those no more than 32 MiB of payloads. The four `from`/`to` bounds let
--- a busy claimer go on where it was, past the rows that are finished and not yet vacuumed away.
-WITH held AS MATERIALIZED (
+-- part: hand_in
+-- Results become those of their jobs, under the leases they were worked out in.
+held AS MATERIALIZED (
     -- Rows are locked in one order, whoever asks.
     SELECT j.id, r.token, r.result, r.metrics
       FROM llm.jobs j JOIN json_to_recordset(%(results)s::json) AS r (job_id uuid, token bigint, result text, metrics text)
@@ -31,8 +28,21 @@ WITH held AS MATERIALIZED (
       FROM json_to_recordset(%(events)s::json) AS e (token bigint, seq integer, type text, data text)
       JOIN finished f USING (token)
     ON CONFLICT DO NOTHING
-), room AS MATERIALIZED (
+)
+
+-- name: complete
+-- Hand in the results of finished leases: what a worker does that knows of nothing to lease.
+WITH {hand_in}
+SELECT count(*) AS finished, llm.followed(array_agg(id)) AS followed FROM finished HAVING count(*) > 0;
+
+-- name: turn
+-- Hand in the results of finished leases and lease up to n waiting jobs: a worker's whole turn is one commit.
+-- Order: past the ageing bound first, then the highest priority, then the oldest. Jobs of kinds that are not `short`
+-- are taken for the `free` threads only, and beyond those no more than 32 MiB of payloads. The four `from`/`to` bounds let
+-- a busy claimer go on where it was, past the rows that are finished and not yet vacuumed away.
+WITH {hand_in}, room AS MATERIALIZED (
     SELECT kind, free, wait_s FROM llm.room(%(kinds)s)
+     WHERE EXISTS (SELECT FROM llm.limits WHERE kind = ANY(%(kinds)s))  -- to ask costs more than to look whether
 ), open AS MATERIALIZED (
     SELECT ARRAY(SELECT unnest(%(kinds)s::text[]) EXCEPT SELECT kind FROM room WHERE free <= 0) AS kinds
 ), aged AS MATERIALIZED (
@@ -86,7 +96,8 @@ SELECT j.id, j.lease_token, j.kind, j.payload, j.attempts, j.max_attempts, j.att
        extract(epoch FROM j.deadline_at - clock_timestamp())::float8 AS seconds_left,
        CASE WHEN c.place IS NOT DISTINCT FROM (SELECT min(place) FROM chosen) THEN json_build_object(
            'finished', (SELECT count(*) FROM finished),
-           'followed', llm.followed(ARRAY(SELECT id FROM finished)),
+           'followed', CASE WHEN EXISTS (SELECT FROM finished) THEN llm.followed(ARRAY(SELECT id FROM finished)) END,
+           'limited', EXISTS (SELECT FROM room),
            'found', (SELECT count(*) FROM ranked),
            'left', (SELECT count(*) FROM ranked r LEFT JOIN room USING (kind)
                      WHERE room.free IS NULL OR r.nth_of_kind <= room.free) - (SELECT count(*) FROM chosen),

@@ -15,8 +15,6 @@ from llm_mcp.job import Attempt, Job, Lease, Reason, Status, Submission
 
 from .pool import Connection, Database, Row
 
-_NO_CLAIM = UUID(int=0)
-
 
 @dataclass(frozen=True, slots=True)
 class New:
@@ -71,6 +69,8 @@ class Turn:
     """Jobs that were looked at and locked: those beyond the leases were left alone."""
     left: int
     """How many of those left alone another worker might take: its threads are free, ours are not."""
+    limited: bool
+    """Whether any of the kinds is limited: a place of it becomes free when one of its jobs ends."""
     freed: bool
     """Whether a place of a limited kind became free and stays so, though more jobs may wait than we looked at."""
     place: Place | None
@@ -110,22 +110,8 @@ def turn(
     Jobs of kinds that are not `short` are taken for `free` threads at most (None: for all). A claim whose reply was
     lost must not be repeated blindly, for it would lease a second batch: see `claimed`.
     """
-    finished = sorted(finished, key=lambda one: one.job_id)  # rows are locked in one order, whoever asks
     params = {
-        # One JSON text: psycopg writes an array item by item, in Python.
-        "results": orjson.dumps(
-            [
-                {"job_id": one.job_id, "token": one.token, "result": one.result, "metrics": one.metrics}
-                for one in finished
-            ]
-        ).decode(),
-        "events": orjson.dumps(
-            [
-                {"token": one.token, "seq": seq, "type": kind, "data": data}
-                for one in finished
-                for seq, kind, data in one.events
-            ]
-        ).decode(),
+        **_handed_in(finished),
         "worker_id": worker_id,
         "claim_id": claim_id,
         "kinds": list(kinds),
@@ -146,13 +132,27 @@ def turn(
     return Turn(
         leases=leases,
         finished=told["finished"],
-        followed=[UUID(job_id) for job_id in told["followed"]],
+        followed=[UUID(job_id) for job_id in told["followed"] or ()],
+        limited=told["limited"],
         found=told["found"],
         left=told["left"],
         freed=told["freed"] and more,
         place=_place(told) if more else None,
         wait_s=told["wait_s"],
     )
+
+
+def _handed_in(finished: Sequence[Finished]) -> dict[str, str]:
+    """Return results as a statement takes them: one JSON text each, for psycopg writes an array item by item."""
+    results = [
+        {"job_id": one.job_id, "token": one.token, "result": one.result, "metrics": one.metrics} for one in finished
+    ]
+    events = [
+        {"token": one.token, "seq": seq, "type": kind, "data": data}
+        for one in finished
+        for seq, kind, data in one.events
+    ]
+    return {"results": orjson.dumps(results).decode(), "events": orjson.dumps(events).decode()}
 
 
 def claim(
@@ -178,16 +178,20 @@ def complete(db: Database, job_id: UUID, token: int, *, result: str, metrics: st
 
     Raises LeaseLost when the lease is not this token's any more, NotFound for no such job.
     """
-    if refused := complete_many(db, [Finished(job_id, token, result, metrics)]):
+    finished = [Finished(job_id, token, result, metrics)]
+    taken, _ = hand_in(db, finished)
+    if not taken and (refused := refusals(db, finished)):
         raise refused[token]
 
 
-def complete_many(db: Database, finished: Sequence[Finished]) -> dict[int, LeaseLost | NotFound]:
-    """Hand in results and return, by token, why those that were refused were; saying it twice is fine."""
-    taken = turn(
-        db, "", _NO_CLAIM, kinds=(), n=0, lease_s=0.0, ageing_s=0.0, finished=finished, repeatable=True
-    ).finished
-    return {} if taken == len(finished) else refusals(db, finished)
+def hand_in(db: Database, finished: Sequence[Finished]) -> tuple[int, list[UUID]]:
+    """Hand in results; return how many were taken (see `refusals`), and which of their jobs others need.
+
+    Saying it twice is fine.
+    """
+    for taken, followed in db.run_tuples("complete", _handed_in(finished)):
+        return taken, followed
+    return 0, []
 
 
 def refusals(db: Database, finished: Sequence[Finished]) -> dict[int, LeaseLost | NotFound]:

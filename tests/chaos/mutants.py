@@ -14,11 +14,11 @@ _ROOT = Path(__file__).parent.parent.parent
 
 MUTANTS: dict[str, list[tuple[str, str, str]]] = {
     # A result is taken whenever the job runs, whoever runs it now.
-    "state-only": [("turn", r"AND j\.lease_token = r\.token(\s+WHERE j\.status = 'running')", r"\1")],
+    "state-only": [("hand_in", r"AND j\.lease_token = r\.token(\s+WHERE j\.status = 'running')", r"\1")],
     # A result is taken for the job's id alone; the one table that would not have it twice looks away.
     "id-only": [
-        ("turn", r"AND j\.lease_token = r\.token\s+WHERE j\.status = 'running'", ""),
-        ("turn", r"(begun_at, clock_timestamp\(\) FROM finished\n)", r"\1    ON CONFLICT DO NOTHING\n"),
+        ("hand_in", r"AND j\.lease_token = r\.token\s+WHERE j\.status = 'running'", ""),
+        ("hand_in", r"(begun_at, clock_timestamp\(\) FROM finished\n)", r"\1    ON CONFLICT DO NOTHING\n"),
     ],
     # Two may lease one job at once.
     "unlocked": [
@@ -35,7 +35,7 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
     # Words of a stream are taken whenever the job runs.
     "append": [("append", r"AND (\w+\.)?lease_token = %\(token\)s", "")],
 }
-"""By name: in which statement, what (a regular expression that fits once), and what it becomes."""
+"""By name: in which statement or part of some, what (a regular expression that fits once), and what it becomes."""
 
 
 @contextmanager
@@ -62,9 +62,9 @@ def planted(name: str) -> Iterator[Path]:
 
 def _break(queries: Path, statement: str, pattern: str, instead: str) -> None:
     for path in queries.glob("*.sql"):
-        parts = re.split(r"(?m)^(?=-- name: )", path.read_text())
+        parts = re.split(r"(?m)^(?=-- (?:name|part): )", path.read_text())
         for i, part in enumerate(parts):
-            if part.startswith(f"-- name: {statement}\n"):
+            if part.startswith((f"-- name: {statement}\n", f"-- part: {statement}\n")):
                 parts[i], n = re.subn(pattern, instead, part)
                 if n != 1:
                     raise LookupError(f"{statement}: {pattern!r} fits {n} times")

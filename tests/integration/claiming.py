@@ -31,12 +31,12 @@ class Desk:
         )
         self.keeper.start()
         self.claimer = Claimer(self.keeper, kinds=lambda: kinds, wake=self.wake)
-        self.turns = 0
-        """How many turns asked the database."""
+        self.looks = 0
+        """How many turns looked for jobs."""
         exchange = self.claimer._exchange
 
         def counted(*args: Any, **more: Any) -> list[Run]:
-            self.turns += 1
+            self.looks += 1
             return exchange(*args, **more)
 
         self.claimer._exchange = counted  # type: ignore[method-assign] # to count is all

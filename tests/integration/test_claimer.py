@@ -13,6 +13,9 @@ import pytest
 
 from llm_mcp.errors import LeaseLost
 from llm_mcp.hints import Hints
+from llm_mcp.job import Submission
+from llm_mcp.jobs import Jobs
+from llm_mcp.limits import Limits
 from llm_mcp.pace import MOST_AHEAD
 from llm_mcp.store import jobs as rows
 from llm_mcp.store.pool import Connection, Database
@@ -75,13 +78,73 @@ def test_what_is_finished_and_what_is_next_is_one_turn(desk: Open, db: Database,
     at = desk(threads=1)
     first, second = add(db), add(db)
     (run,) = at.take()
-    before = at.turns
+    before = at.looks
     at.finish(run)
     (after,) = at.take()
     assert (run.lease.job_id, after.lease.job_id) == (first, second)
-    assert at.turns == before + 1
+    assert at.looks == before + 1
     (row,) = sql.execute("SELECT count(DISTINCT xmin::text) AS n FROM llm.jobs").fetchall()
     assert row["n"] == 1
+
+
+def test_where_nothing_waits_a_result_is_handed_in_without_a_claim(desk: Open, db: Database, dsn: str) -> None:
+    at = desk(poll_s=60.0)
+    at.warm()
+    before = at.looks
+    for _ in range(3):
+        job_id = add(db)
+        at.wake.set()
+        at.finish(*at.take())
+        at.settled()
+        assert status(dsn, job_id) == ["done"]
+    until(lambda: at.claimer.due_s() > 1 and at.turn() == [])
+    assert at.looks - before == 3
+    at.wake.freed()
+    at.turn()
+    assert at.looks - before == 4, "a reason to look is followed all the same"
+
+
+def test_what_had_to_be_left_is_claimed_with_the_next_result(desk: Open, db: Database) -> None:
+    """By a claimer whose threads were all busy, without a hint."""
+    at = desk(threads=2, poll_s=60.0)
+    for _ in range(3):
+        add(db)
+    runs = at.take(2)
+    assert at.claimer.turn() == []
+    at.finish(runs[0])
+    until(at.turn, timeout_s=10, every_s=0)
+
+
+def test_what_a_limit_left_is_claimed_with_the_next_result(desk: Open, db: Database) -> None:
+    """Though threads are idle, and the last look found nothing."""
+    at = desk(threads=4, poll_s=60.0)
+    Limits(at.runtime).set("echo", max_running=1)
+    first, second = add(db), add(db)
+    (run,) = at.take()
+    at.warm()
+    at.finish(run)
+    (after,) = until(at.turn, timeout_s=10, every_s=0)
+    assert (run.lease.job_id, after.lease.job_id) == (first, second)
+
+
+def test_a_hint_is_followed_in_the_turn_that_hands_in(desk: Open, db: Database) -> None:
+    at = desk(threads=4, poll_s=60.0)
+    add(db)
+    at.finish(*at.take())
+    job_id = add(db)
+    at.wake.set()
+    (run,) = at.claimer.turn()
+    assert (run.lease.job_id, at.keeper.held) == (job_id, 1)
+
+
+def test_what_needed_the_result_is_claimed_at_once(desk: Open, db: Database) -> None:
+    at = desk(threads=4, poll_s=60.0)
+    jobs = Jobs(at.runtime)
+    first = jobs.submit(Submission(kind="echo"))
+    then = jobs.submit(Submission(kind="echo", after=(first,)))
+    at.finish(*at.take())
+    (after,) = at.take()
+    assert after.lease.job_id == then
 
 
 def test_results_wait_for_each_other_for_milliseconds_only(desk: Open, db: Database) -> None:
@@ -101,10 +164,10 @@ def test_an_idle_claimer_does_not_spin(desk: Open, db: Database) -> None:
     add(db, delay_s=30.0)
     at.wake.set()
     until(lambda: at.turn() == [] and at.claimer.due_s() > 1, every_s=0)
-    before = at.turns
+    before = at.looks
     for _ in range(20):
         assert at.turn() == []
-    assert at.turns == before
+    assert at.looks == before
 
 
 def test_a_full_claimer_asks_nothing(desk: Open, db: Database) -> None:
@@ -112,11 +175,11 @@ def test_a_full_claimer_asks_nothing(desk: Open, db: Database) -> None:
     for _ in range(4):
         add(db)
     at.take(2)
-    before = at.turns
+    before = at.looks
     for _ in range(10):
         at.wake.set()
         assert at.claimer.turn() == []
-    assert at.turns == before
+    assert at.looks == before
 
 
 def test_a_higher_priority_is_taken_within_a_tenth_of_a_second_of_a_busy_claimer(
@@ -362,34 +425,21 @@ def test_a_job_that_cannot_be_leased_is_not_tried_without_a_pause(desk: Open, db
     end = time.monotonic() + 0.6
     while time.monotonic() < end:
         assert at.turn() == []
-    assert at.turns <= 6
+    assert at.looks <= 6
 
 
 # — hints that all who are idle hear —
 
 
-def test_a_finished_job_costs_two_turns(desk: Open, db: Database) -> None:
-    at = desk(poll_s=60.0)
-    at.warm()
-    before = at.turns
-    for _ in range(3):
-        add(db)
-        at.wake.set()
-        at.finish(*at.take())
-        at.settled()
-    until(lambda: at.claimer.due_s() > 1 and at.turn() == [])
-    assert at.turns - before == 6
-
-
 def test_who_comes_too_late_holds_back_and_looks_before_it_claims(desk: Open, db: Database) -> None:
     at = desk(poll_s=60.0)
     at.warm()
-    before = at.turns
+    before = at.looks
     for _ in range(20):
         at.wake.set()
         assert at.claimer.turn() == []
         until(lambda: at.claimer.turn() == [] and at.claimer.due_s() > 1, every_s=0.001)
-    assert at.turns - before == 2, "those that were in vain before it learned"
+    assert at.looks - before == 2, "those that were in vain before it learned"
     add(db)
     at.wake.set()
     at.finish(*at.take())
@@ -414,10 +464,10 @@ def test_who_came_too_late_leaves_what_is_new_to_the_others_for_a_moment(desk: O
     at = desk(poll_s=60.0)
     for _ in range(5):
         too_late(at)
-        before, job_id = at.turns, add(db)
+        before, job_id = at.looks, add(db)
         at.wake.set()
         (run,) = at.take()
-        assert at.turns - before == 1
+        assert at.looks - before == 1
         job = whole(dsn, job_id)["job"]
         assert (job["begun_at"] - job["queued_at"]).total_seconds() >= 0.025
         at.finish(run)

@@ -285,9 +285,9 @@ def test_no_order_of_verbs_breaks_a_promise(own: str) -> None:
 @pytest.mark.parametrize(
     ("statement", "check", "instead"),
     [
-        ("turn", "AND j.lease_token = r.token", ""),
-        ("turn", "AND j.lease_token = r.token\n     WHERE j.status = 'running'", "WHERE j.status <> 'done'"),
-        ("turn", "AND j.lease_token = r.token\n     WHERE j.status = 'running'", ""),
+        ("complete", "AND j.lease_token = r.token", ""),
+        ("complete", "AND j.lease_token = r.token\n     WHERE j.status = 'running'", "WHERE j.status <> 'done'"),
+        ("complete", "AND j.lease_token = r.token\n     WHERE j.status = 'running'", ""),
         ("fail", "AND lease_token = %(token)s", ""),
         ("reap", "crashes = crashes + 1,\n", "\n"),
         ("turn", "ORDER BY priority DESC, queued_at", "ORDER BY queued_at"),

@@ -69,6 +69,10 @@ VALUES: dict[str, dict[str, Any]] = {
         "priority_from": 2**31 - 1,
         "priority_to": -(2**31),
     },
+    "complete": {
+        "results": json.dumps([{"job_id": str(_ID), "token": 1, "result": "{}", "metrics": "{}"}]),
+        "events": json.dumps([{"token": 1, "seq": 1, "type": "delta", "data": "{}"}]),
+    },
     "claimed": {"worker_id": "w", "claim_id": _ID},
     "claim_any": {"worker_id": "w", "claim_id": _ID, "lease_s": 60.0, "ageing_s": 600.0},
     "standing": {"job_id": _ID, "worker_id": "w", "token": 1},
@@ -399,6 +403,7 @@ def in_order(name: str) -> dict[str, Any]:
     ("name", "expected"),
     [
         ("turn", {"jobs_by_age", "jobs_by_priority", "jobs_delayed", "jobs_pkey", "jobs_running", "limits_pkey"}),
+        ("complete", {"jobs_pkey", "jobs_running"}),
         ("claimed", {"jobs_running"}),
         ("claim_any", {"jobs_by_age", "jobs_by_priority", "jobs_delayed", "jobs_pkey", "limits_pkey"}),
         ("standing", {"jobs_pkey", "job_attempts_pkey"}),
