@@ -9,13 +9,14 @@ from typing import Any, TypeVar
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.pq import Format
 from psycopg.rows import dict_row, tuple_row
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
 from llm_mcp.errors import InvalidInput, KeyReused, LlmMcpError, SetupError, Unavailable
 
 from .connection import CONFIGURE, PoolConnection
-from .sql import statements
+from .sql import numbered, statements
 
 Row = dict[str, Any]
 Connection = psycopg.Connection[Any]
@@ -104,11 +105,11 @@ class Database:
         Raises Unavailable when the database is not there, InvalidInput for values it refuses, KeyReused.
         """
         if conn is not None:
-            with conn.cursor(row_factory=dict_row) as cursor:
+            with psycopg.RawCursor(conn, row_factory=dict_row) as cursor:
                 return _fetch(cursor, self._statements[name], params, prepare)
 
         def fetch(own: Connection) -> list[Row]:
-            with own.cursor(row_factory=dict_row) as cursor:
+            with psycopg.RawCursor(own, row_factory=dict_row) as cursor:
                 return _fetch(cursor, self._statements[name], params, prepare)
 
         return self._with_connection(fetch, repeatable=repeatable)
@@ -117,7 +118,8 @@ class Database:
         """Run one named statement in its own transaction and return its rows as tuples; for long answers."""
 
         def fetch(own: Connection) -> list[tuple[Any, ...]]:
-            with own.cursor(binary=True, row_factory=tuple_row) as cursor:
+            with psycopg.RawCursor(own, row_factory=tuple_row) as cursor:
+                cursor.format = Format.BINARY
                 return _fetch(cursor, self._statements[name], params, None)
 
         return self._with_connection(fetch, repeatable=repeatable)
@@ -189,10 +191,12 @@ class Database:
         pool.drain()
 
 
-def _fetch(cursor: psycopg.Cursor[T], query: str, params: Mapping[str, Any] | None, prepare: bool | None) -> list[T]:
+def _fetch(cursor: psycopg.RawCursor[T], text: str, params: Mapping[str, Any] | None, prepare: bool | None) -> list[T]:
+    # Numbered by us and once: psycopg would look for the names each time, and describes each column to who asks.
+    query, names = numbered(text)
     try:
-        cursor.execute(query, params, prepare=prepare)
-        return cursor.fetchall() if cursor.description else []
+        cursor.execute(query, [params[name] for name in names] if params else None, prepare=prepare)
+        return cursor.fetchall() if cursor.pgresult and cursor.pgresult.nfields else []
     except psycopg.Error as error:
         raise _ours(error) or error from None
     except UnicodeEncodeError:

@@ -12,6 +12,7 @@ from importlib.resources import files
 from types import MappingProxyType
 
 _NAME = re.compile(r"^-- (name|part): (\w+)\n", re.MULTILINE)
+_VALUE = re.compile(r"%\((\w+)\)s")
 _PART = re.compile(r"\{([a-z]\w*)\}")
 _SCHEMA = re.compile(r"\bllm\.")
 DEFAULT_SCHEMA = "llm"
@@ -42,6 +43,14 @@ def statements(schema: str = DEFAULT_SCHEMA) -> MappingProxyType[str, str]:
                 raise ValueError(f"two statements are named {name}")
             found[sort][name] = in_schema(body.strip().rstrip(";"), schema)
     return MappingProxyType({name: _whole(body, found["part"]) for name, body in found["name"].items()})
+
+
+@cache
+def numbered(text: str) -> tuple[bytes, tuple[str, ...]]:
+    """Return a statement as Postgres itself takes it, `$1` for `%(name)s`, and the names in their numbers' order."""
+    numbers: dict[str, int] = {}
+    query = _VALUE.sub(lambda value: f"${numbers.setdefault(value[1], len(numbers) + 1)}", text)
+    return query.encode(), tuple(numbers)
 
 
 def _whole(body: str, parts: Mapping[str, str]) -> str:
