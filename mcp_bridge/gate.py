@@ -58,10 +58,10 @@ class Gate:
         return self._seen(told) if ctx.method == "tools/list" else told
 
     async def _may_call(self, called: str, name: str) -> None:
-        if called not in {tool.name for tool in await self._server.list_tools()}:
-            raise refusals.unknown("tool", name)
-        if called in self._scopes:
+        if called in self._scopes:  # of ours there is no need to ask: each list describes all tools anew
             refusals.require(self._scopes[called])
+        elif called not in {tool.name for tool in await self._server.list_tools()}:
+            raise refusals.unknown("tool", name)
 
     async def _may_get(self, name: str, arguments: Any) -> None:
         found = next((prompt for prompt in await self._server.list_prompts() if prompt.name == name), None)
