@@ -20,7 +20,7 @@ from llm_mcp.signals import Signals
 from .app import create_app
 from .core import Core
 from .server import create_server
-from .stdio import STOP, Lines
+from .stdio import STOP, Answers, Lines
 
 # What waits is told at once that we stop. So long after, streams end; what has not ended by then is cut still later, s.
 _TELL_S, _GRACE_S = 0.3, 4
@@ -72,7 +72,8 @@ def serve_stdio(settings: Settings) -> None:
             async with core:
                 # As `run_stdio_async` does, which takes no input but the one that only its client can end.
                 server = create_server(lambda: core, settings)._lowlevel_server
-                async with stdio_server(stdin=cast("anyio.AsyncFile[str]", lines)) as (read, write):
+                stdin, stdout = cast("anyio.AsyncFile[str]", lines), cast("anyio.AsyncFile[str]", Answers())
+                async with stdio_server(stdin, stdout) as (read, write):
                     await server.run(read, write, server.create_initialization_options())
 
         try:
