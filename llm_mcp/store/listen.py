@@ -18,7 +18,7 @@ from typing import Protocol
 
 import orjson
 import psycopg
-from psycopg import sql
+from psycopg.pq import Escaping, ExecStatus
 
 from .pool import Connection, conninfo
 from .session import Session
@@ -41,7 +41,7 @@ _MAX_PENDING = 10_000
 _RETRY_S = 1.0
 # One is said plainly, for that is planned in no time; of many the values travel as one. Neither waits for the disk: a
 # commit that wrote nothing but notices is not flushed (RecordTransactionCommit in Postgres' xact.c).
-_SEND_ONE = sql.SQL("NOTIFY {channel}, {payload}")
+_SEND_ONE = b"NOTIFY %b, %b"
 _SEND_ALL = "SELECT pg_notify(n ->> 0, n ->> 1) FROM json_array_elements(%s::json) AS n"
 
 
@@ -130,8 +130,7 @@ class Notifier:
                 self._conn = psycopg.connect(conninfo(self._dsn), autocommit=True, prepare_threshold=None)
             notices = [(channel_of(channel, self._schema), payload) for channel, payload in batch]
             if len(notices) == 1:
-                channel, payload = notices[0]
-                self._conn.execute(_SEND_ONE.format(channel=sql.Identifier(channel), payload=sql.Literal(payload)))
+                _say(self._conn, *notices[0])
             else:
                 self._conn.execute(_SEND_ALL, (orjson.dumps(notices).decode(),))
         except psycopg.Error as error:
@@ -141,6 +140,15 @@ class Notifier:
                 self._conn = None
             return False
         return True
+
+
+def _say(conn: psycopg.Connection[object], channel: str, payload: str) -> None:
+    """Send one notice, past all that a statement with parameters and rows needs: somebody idle waits for it."""
+    pgconn = conn.pgconn
+    quote = Escaping(pgconn)
+    sent = pgconn.exec_(_SEND_ONE % (quote.escape_identifier(channel.encode()), quote.escape_literal(payload.encode())))
+    if sent.status != ExecStatus.COMMAND_OK:
+        raise psycopg.OperationalError("not sent")
 
 
 class Listener:
