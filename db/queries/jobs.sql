@@ -35,12 +35,12 @@ held AS MATERIALIZED (
 WITH {hand_in}
 SELECT count(*) AS finished, llm.followed(array_agg(id)) AS followed FROM finished HAVING count(*) > 0;
 
--- name: turn
--- Hand in the results of finished leases and lease up to n waiting jobs: a worker's whole turn is one commit.
+-- part: lease
+-- Up to n waiting jobs are leased, and what the worker wants to know is told.
 -- Order: past the ageing bound first, then the highest priority, then the oldest. Jobs of kinds that are not `short`
 -- are taken for the `free` threads only, and beyond those no more than 32 MiB of payloads. The four `from`/`to` bounds let
 -- a busy claimer go on where it was, past the rows that are finished and not yet vacuumed away.
-WITH {hand_in}, room AS MATERIALIZED (
+room AS MATERIALIZED (
     SELECT kind, free, wait_s FROM llm.room(%(kinds)s)
      WHERE EXISTS (SELECT FROM llm.limits WHERE kind = ANY(%(kinds)s))  -- to ask costs more than to look whether
 ), open AS MATERIALIZED (
@@ -114,7 +114,15 @@ SELECT j.id, j.lease_token, j.kind, j.payload, j.attempts, j.max_attempts, j.att
                  WHERE status = 'queued' AND NOT blocked AND run_at > queued_at AND run_at > statement_timestamp()
                    AND kind = ANY(%(kinds)s))) END) END AS told
   FROM (SELECT) AS always LEFT JOIN (taken j JOIN chosen c USING (id)) ON true
- ORDER BY c.place;
+ ORDER BY c.place
+
+-- name: claim
+-- Lease up to n waiting jobs: the turn of a worker with nothing to hand in.
+WITH finished AS (SELECT NULL::uuid AS id, NULL::text AS kind WHERE false), {lease};
+
+-- name: turn
+-- Hand in the results of finished leases and lease up to n waiting jobs: a worker's whole turn is one commit.
+WITH {hand_in}, {lease};
 
 -- name: claimed
 -- What an earlier claim took, for a claimer that never got the reply.

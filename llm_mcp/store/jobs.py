@@ -111,7 +111,6 @@ def turn(
     lost must not be repeated blindly, for it would lease a second batch: see `claimed`.
     """
     params = {
-        **_handed_in(finished),
         "worker_id": worker_id,
         "claim_id": claim_id,
         "kinds": list(kinds),
@@ -125,7 +124,10 @@ def turn(
         "priority_from": place.priority_from,
         "priority_to": place.priority_to,
     }
-    rows = db.run_tuples("turn", params, repeatable=repeatable)
+    if finished:
+        rows = db.run_tuples("turn", {**params, **_handed_in(finished)}, repeatable=repeatable)
+    else:
+        rows = db.run_tuples("claim", params, repeatable=repeatable)
     told = rows[0][-1]
     leases = [Lease(*row[:-1]) for row in rows if row[0] is not None]
     more = told["found"] == n

@@ -1,6 +1,6 @@
 """Named statements: read once from `db/queries/*.sql`, each under its `-- name:` line.
 
-What several of them begin with stands under a `-- part:` line, and they say `{its_name}` in its place.
+What several of them have in common stands under a `-- part:` line, and they say `{its_name}` in its place.
 """
 
 from __future__ import annotations

@@ -22,8 +22,8 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
     ],
     # Two may lease one job at once.
     "unlocked": [
-        ("turn", r"(ORDER BY queued_at LIMIT .*?) FOR UPDATE SKIP LOCKED", r"\1"),
-        ("turn", r"(ORDER BY priority DESC, queued_at LIMIT .*?) FOR UPDATE SKIP LOCKED", r"\1"),
+        ("lease", r"(ORDER BY queued_at LIMIT .*?) FOR UPDATE SKIP LOCKED", r"\1"),
+        ("lease", r"(ORDER BY priority DESC, queued_at LIMIT .*?) FOR UPDATE SKIP LOCKED", r"\1"),
     ],
     # A failure is taken from whoever had the job once.
     "fail": [("fail", r"AND lease_token = %\(token\)s ", "")],

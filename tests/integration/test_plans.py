@@ -50,29 +50,30 @@ _SCHEDULE = {
 }
 _TICK = {"name": "s7", "cron": "0 7 * * *", "timezone": "UTC", "due_at": _AT}
 _ASKED = {"n": 1, "job_id": str(_ID), "attempt": 1, "seq": 2, "told": "running", "most": 500}
+_RESULTS: dict[str, Any] = {
+    "results": json.dumps([{"job_id": str(_ID), "token": 1, "result": "{}", "metrics": "{}"}]),
+    "events": json.dumps([{"token": 1, "seq": 1, "type": "delta", "data": "{}"}]),
+}
+_CLAIM: dict[str, Any] = {
+    "kinds": KINDS,
+    "short": ["echo"],
+    "n": 8,
+    "free": 4,
+    "ageing_s": 600.0,
+    "lease_s": 30.0,
+    "worker_id": "w",
+    "claim_id": _ID,
+    "aged_from": "-infinity",
+    "fresh_from": "-infinity",
+    "priority_from": 2**31 - 1,
+    "priority_to": -(2**31),
+}
 # For every statement the values our code sends, as to their types.
 VALUES: dict[str, dict[str, Any]] = {
     "submit": {"batch": json.dumps([_JOB])},
-    "turn": {
-        "results": json.dumps([{"job_id": str(_ID), "token": 1, "result": "{}", "metrics": "{}"}]),
-        "events": json.dumps([{"token": 1, "seq": 1, "type": "delta", "data": "{}"}]),
-        "kinds": KINDS,
-        "short": ["echo"],
-        "n": 8,
-        "free": 4,
-        "ageing_s": 600.0,
-        "lease_s": 30.0,
-        "worker_id": "w",
-        "claim_id": _ID,
-        "aged_from": "-infinity",
-        "fresh_from": "-infinity",
-        "priority_from": 2**31 - 1,
-        "priority_to": -(2**31),
-    },
-    "complete": {
-        "results": json.dumps([{"job_id": str(_ID), "token": 1, "result": "{}", "metrics": "{}"}]),
-        "events": json.dumps([{"token": 1, "seq": 1, "type": "delta", "data": "{}"}]),
-    },
+    "complete": _RESULTS,
+    "claim": _CLAIM,
+    "turn": {**_RESULTS, **_CLAIM},
     "claimed": {"worker_id": "w", "claim_id": _ID},
     "claim_any": {"worker_id": "w", "claim_id": _ID, "lease_s": 60.0, "ageing_s": 600.0},
     "standing": {"job_id": _ID, "worker_id": "w", "token": 1},
@@ -402,6 +403,7 @@ def in_order(name: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
+        ("claim", {"jobs_by_age", "jobs_by_priority", "jobs_delayed", "jobs_pkey", "limits_pkey"}),
         ("turn", {"jobs_by_age", "jobs_by_priority", "jobs_delayed", "jobs_pkey", "jobs_running", "limits_pkey"}),
         ("complete", {"jobs_pkey", "jobs_running"}),
         ("claimed", {"jobs_running"}),
