@@ -78,8 +78,11 @@ def test_nothing_runs_before_it_is_needed(own: str) -> None:
     assert not names() & {"llm-mcp-listen", "llm-mcp-notify"}
 
 
-def test_a_notice_wakes_those_who_asked_for_it_and_nobody_else(listener: Listener, notifier: Notifier) -> None:
-    mine, job = ear(listener, JOB_QUEUED), str(uuid4())
+@pytest.mark.parametrize("job", ["01a219c4-f819-7021-9f0b-003d3bf15338", 'it\'s \\ "quoted" €'])
+def test_a_notice_wakes_those_who_asked_for_it_and_nobody_else(
+    listener: Listener, notifier: Notifier, job: str
+) -> None:
+    mine = ear(listener, JOB_QUEUED)
     same, other_job = ear(listener, JOB_UPDATE, job), ear(listener, JOB_UPDATE, str(uuid4()))
     other_channel = ear(listener, JOB_ENDED, job)
     payloads: list[str] = []

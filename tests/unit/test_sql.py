@@ -10,7 +10,7 @@ import pytest
 
 from llm_mcp import store
 from llm_mcp.store.migrate import migrations
-from llm_mcp.store.sql import in_schema, statements
+from llm_mcp.store.sql import in_schema, numbered, statements
 
 _RUN = re.compile(r'\.run(?:_tuples)?\(\s*"(\w+)"')
 
@@ -59,3 +59,17 @@ def test_one_name_is_one_statement() -> None:
         for name in re.findall(r"^-- name: (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
     ]
     assert sorted(names) == sorted(statements())
+
+
+def test_a_part_is_in_every_statement_that_names_it() -> None:
+    found = statements()
+    for name in ("complete", "turn"):
+        assert "INSERT INTO llm.job_attempts" in found[name]
+    for name in ("claim", "turn"):
+        assert "FOR UPDATE SKIP LOCKED" in found[name]
+    assert not [name for name, text in found.items() if re.search(r"\{[a-z]\w*\}|-- (name|part): ", text)]
+
+
+def test_values_are_numbered_as_they_come() -> None:
+    assert numbered("SELECT %(b)s, %(a)s, %(b)s::text") == (b"SELECT $1, $2, $1::text", ("b", "a"))
+    assert numbered("SELECT 1") == (b"SELECT 1", ())
