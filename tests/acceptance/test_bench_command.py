@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -48,8 +49,14 @@ def begin(settings: Settings, *words: str) -> subprocess.Popen[str]:
 def finished(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     """Wait for its end and that of all it started; return exit code, standard output and standard error."""
     said, complained = process.communicate(timeout=120)
-    # Whatever it starts is told its process id.
-    wait_gone(lambda command, _: f" {process.pid} " in f"{command} ", timeout_s=10)
+    # Whatever it starts is told its process id; a port of others may be the same number.
+    wait_gone(
+        lambda command, _: any(
+            (word, before in ("--port", "--context")) == (str(process.pid), False)
+            for before, word in itertools.pairwise(command.split())
+        ),
+        timeout_s=10,
+    )
     return process.returncode, said, complained
 
 

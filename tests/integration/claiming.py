@@ -23,7 +23,7 @@ class Desk:
     def __init__(
         self, dsn: str, folder: Path, *, threads: int = 4, kinds: tuple[str, ...] = ("echo",), **settings: Any
     ) -> None:
-        asked = {"db_dsn": dsn, "data_dir": folder, "poll_s": 0.1, "liveness": False, **settings}
+        asked = {"db_dsn": dsn, "data_dir": folder, "poll_s": 0.1, "liveness": False, "db_pool_size": 1, **settings}
         self.runtime = Runtime(config.load(**asked))
         self.wake = Wake()
         self.keeper = Keeper(

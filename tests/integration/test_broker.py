@@ -76,9 +76,9 @@ def desk(broker: LeaseBroker, proxy: Proxy, tmp_path: Path) -> Iterator[Callable
     made: list[Desk] = []
 
     def open_desk(threads: int = 4, **settings: Any) -> Desk:
-        # Without a session of its own: it would ask the server too, and a lost reply is to be the claim's.
-        asked = {"db_dsn": proxy.dsn, "data_dir": tmp_path, "poll_s": 0.1, "liveness": False, **settings}
-        runtime = Runtime(config.load(**asked))
+        # One connection and no session of its own: a lost reply is to be the claim's, not that of what prepares it.
+        asked = {"db_dsn": proxy.dsn, "data_dir": tmp_path, "poll_s": 0.1, "liveness": False, "db_pool_size": 1}
+        runtime = Runtime(config.load(**{**asked, **settings}))
         made.append(Desk(broker, runtime, threads))
         return made[-1]
 

@@ -203,7 +203,8 @@ def test_a_thread_that_is_told_to_stop_while_it_wakes_up_hears_it(begin: Begin, 
 
     event.clear = clears
     event.set()
-    until(lambda: keeper.fault() == f"llm-mcp-{thread}", timeout_s=5)
+    (told,) = [one for one in keeper._threads if one.name == f"llm-mcp-{thread}"]
+    until(lambda: not told.is_alive(), timeout_s=5)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
