@@ -48,11 +48,11 @@ class Hints:
     def put_off(self) -> float | None:
         """Return when to look again at what we were told of, monotonic, and inf when others have it; None: go now.
 
-        Raises Unavailable.
+        A moment is left to others after a job is due, as it is after one came. Raises Unavailable.
         """
         if not self._late:
             return None
-        waited_s = admission.waiting(self._keeper.runtime.db, self._kinds(), put_off=False)
+        waited_s = admission.waiting(self._keeper.runtime.db, self._kinds())
         if waited_s is None:
             return math.inf
         if waited_s >= _THEIRS_S:

@@ -169,8 +169,10 @@ def drain(
                 _work(run, claimer, keeper)
                 worked.pop(run.lease.job_id, None)
                 worked[run.lease.job_id] = None
-            if keeper.held == 0 and rows.waiting(runtime.db, wanted, put_off=until_empty) is None:
-                break
+            if keeper.held == 0:
+                waited_s = rows.waiting(runtime.db, wanted)
+                if waited_s is None or (waited_s < 0 and not until_empty):
+                    break
             left_s = ends_at - time.monotonic()
             if left_s <= 0:
                 raise WaitTimeout(f"jobs still wait after {timeout_s:g} s")

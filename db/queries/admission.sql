@@ -4,13 +4,21 @@ SELECT count(*) AS n FROM (
     SELECT FROM llm.jobs WHERE status = 'queued' ORDER BY queued_at LIMIT %(most)s) AS waiting;
 
 -- name: waiting
--- How long the oldest job of these kinds has waited that may be claimed: now, or later if `put_off`. No row: none waits.
-SELECT extract(epoch FROM statement_timestamp() - greatest(updated_at, run_at))::float8 AS waited_s FROM llm.jobs
- WHERE status = 'queued' AND NOT blocked AND kind = ANY(%(kinds)s)
-   AND (%(put_off)s OR run_at <= statement_timestamp())
-   AND queue NOT IN (SELECT name FROM llm.paused_queues)
-   AND (deadline_at IS NULL OR deadline_at > statement_timestamp())
- ORDER BY queued_at LIMIT 1;
+-- How long the oldest job of these kinds has waited that may be claimed now; if there is none, less than nothing: in how
+-- long the first of those that were put off may. No row: none waits.
+(SELECT extract(epoch FROM statement_timestamp() - greatest(updated_at, run_at))::float8 AS waited_s FROM llm.jobs
+  WHERE status = 'queued' AND NOT blocked AND kind = ANY(%(kinds)s) AND run_at <= statement_timestamp()
+    AND queue NOT IN (SELECT name FROM llm.paused_queues)
+    AND (deadline_at IS NULL OR deadline_at > statement_timestamp())
+  ORDER BY queued_at LIMIT 1)
+UNION ALL
+(SELECT extract(epoch FROM statement_timestamp() - run_at)::float8 FROM llm.jobs
+  WHERE status = 'queued' AND NOT blocked AND kind = ANY(%(kinds)s)
+    AND run_at > queued_at AND run_at > statement_timestamp()
+    AND queue NOT IN (SELECT name FROM llm.paused_queues)
+    AND (deadline_at IS NULL OR deadline_at > run_at)
+  ORDER BY run_at LIMIT 1)
+LIMIT 1;
 
 -- name: named
 -- How many of these idempotency keys name a job still.

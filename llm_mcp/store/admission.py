@@ -19,10 +19,10 @@ def named(db: Database, keys: Sequence[str], *, conn: Connection | None = None) 
     return n
 
 
-def waiting(db: Database, kinds: Sequence[str], *, put_off: bool) -> float | None:
-    """Return how long, s, the oldest job of these kinds has waited that may be claimed: now, or if `put_off` later.
+def waiting(db: Database, kinds: Sequence[str]) -> float | None:
+    """Return how long, s, the oldest job of these kinds has waited that may be claimed now.
 
-    None: no such job waits.
+    Less than 0: there is none, but one that was put off will be one after so long. None: no job waits.
     """
-    found = db.run("waiting", {"kinds": list(kinds), "put_off": put_off})
+    found = db.run("waiting", {"kinds": list(kinds)})
     return found[0]["waited_s"] if found else None

@@ -98,7 +98,7 @@ VALUES: dict[str, dict[str, Any]] = {
     "heartbeat": {"job_ids": [_ID], "tokens": [1], "lease_s": 30.0},
     "fail": {"job_id": _ID, "token": 1, "error": "e", "retryable": True, "delay_s": 1.5, "metrics": "{}"},
     "depth": {"most": 100_000},
-    "waiting": {"kinds": KINDS, "put_off": False},
+    "waiting": {"kinds": KINDS},
     "named": {"keys": ["k", "l"]},
     "verdicts": {"job_ids": [_ID], "tokens": [1]},
     "release": {"job_ids": [_ID], "tokens": [1]},
