@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import sys
 import traceback
 from types import FrameType
 from typing import cast
@@ -15,6 +16,7 @@ from mcp.server.stdio import stdio_server
 
 from llm_mcp import listening, logs
 from llm_mcp.config import Settings
+from llm_mcp.errors import SetupError
 from llm_mcp.signals import Signals
 
 from .app import create_app
@@ -64,6 +66,8 @@ def serve_stdio(settings: Settings) -> None:
     What waits is then cancelled, and the jobs that nobody waits for any more with it, within three seconds. Standard
     output is the protocol: the log goes to standard error. Raises SetupError.
     """
+    if sys.stdin is None or sys.stdout is None:  # what bears its number by now is something else
+        raise SetupError("--stdio: standard input and output must be open")
     _log(settings)
     with Lines() as lines:
 

@@ -1,6 +1,7 @@
-"""Standard input and output as the lines of one client, without a thread between it and the event loop.
+"""Standard input and output as the lines of one client, read and written in the event loop where that never waits.
 
-A thread for each line that is read, and two for each that is written, cost more than what most calls do.
+A thread for each line that is read, and two for each that is written, cost more than what most calls do. A long answer,
+or one that its reader has no room for, is written by a thread.
 """
 
 from __future__ import annotations

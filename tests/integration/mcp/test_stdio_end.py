@@ -67,6 +67,20 @@ def test_a_signal_that_comes_first_of_all(watched: Watched, log: Path) -> None:
     assert log.read_text() == ""
 
 
+@pytest.mark.parametrize("closed", ["0<&-", "1>&-"])
+def test_without_a_client_it_does_not_begin(closed: str) -> None:
+    said = subprocess.run(
+        ["/bin/sh", "-c", f'exec "$0" -m llm_mcp mcp --stdio {closed}', sys.executable],
+        stdin=subprocess.PIPE,
+        capture_output=True,
+        check=False,
+        timeout=30,
+        text=True,
+    )
+    assert (said.returncode, said.stdout) == (1, "")
+    assert said.stderr.strip().endswith("--stdio: standard input and output must be open")
+
+
 def test_a_second_signal_ends_it_at_once(bridge: Piped) -> None:
     _fill(bridge)
     bridge.signal(signal.SIGTERM)
