@@ -1,6 +1,7 @@
-"""A worker's turns at the queue: what is finished is handed in and what is next is leased, in one commit.
+"""A worker's turns at the queue: what is finished is handed in and what is next is leased, in one commit; where there
+is nothing to hand in, or nothing to lease, the other half alone.
 
-`finish` is called by the worker threads; `due`, `turn` and `close` by the one thread that claims, which owns all the
+`finish` is called by the worker threads; `due_s`, `turn` and `close` by the one thread that claims, which owns all the
 rest. Nothing here raises for the database's sake: what was not written is handed in again.
 """
 
@@ -60,8 +61,8 @@ class Claimer:
         self._mixed_until = 0.0
         self._look_at = 0.0
         self._dry = False
-        """Whether the last look left nothing that we could take, and none of our kinds is limited: until there is a
-        reason to look again, a result is handed in without a claim."""
+        """Whether our last look claimed, left nothing that we could take, and none of our kinds is limited: until there
+        is a reason to look again, a result is handed in without a claim, as long as we would be told of one."""
         self._paused_until = 0.0
 
     # — for the worker threads —
@@ -121,7 +122,7 @@ class Claimer:
     def _take_turn(self) -> list[Run]:
         batch = self._results.take()
         try:
-            if batch and self._dry and time.monotonic() < self._look_at:
+            if batch and self._dry and time.monotonic() < self._look_at and self._runtime.listener.hears(JOB_QUEUED):
                 self._hand_in(batch)
                 return []
             return self._look(batch)
@@ -136,6 +137,7 @@ class Claimer:
 
     def _look(self, batch: list[Result]) -> list[Run]:
         """Hand in a batch and lease what there is for us, unless a hint says that others will."""
+        self._dry = False
         idle = self._keeper.threads - (self._keeper.held - len(batch))
         ahead = self._ahead()
         n = 0 if self._keeper.draining or self._keeper.alone else max(0, idle + ahead)
@@ -144,8 +146,6 @@ class Claimer:
         poll_s = self._runtime.settings.poll_s * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, no secret
         self._look_at = poll_at = time.monotonic() + poll_s
         hinted = self._hints.take()
-        if n == 0:
-            self._dry = False  # it was time to look, and we cannot
         if not batch and n == 0 and self._unanswered is None:
             return []
         if hinted and not batch and self._unanswered is None and (again_at := self._hints.put_off()) is not None:
@@ -183,7 +183,7 @@ class Claimer:
         if place is START:
             self._head_at = now
         short = self._pace.short
-        self._unanswered, self._dry = uuid_utils.compat.uuid7(), False
+        self._unanswered = uuid_utils.compat.uuid7()
         try:
             turn = rows.turn(
                 self._runtime.db,
@@ -240,28 +240,33 @@ class Claimer:
         if not batch:
             return
         try:
-            taken, followed = rows.hand_in(self._runtime.db, [result.finished for result in batch])
+            taken, followed = rows.complete_many(self._runtime.db, [result.finished for result in batch])
         except InvalidInput:
             self._one_by_one(batch)
         else:
             self._drop(batch, all_taken=taken == len(batch), followed=followed)
 
     def _one_by_one(self, batch: list[Result]) -> None:
-        """Hand in results of which the database refuses one: that one's attempt fails, the others stand."""
-        for result in batch:
+        """Hand in results of which the database refuses one: that one's attempt fails, the others stand.
+
+        Whatever is settled is taken out of `batch`.
+        """
+        while batch:
+            result = batch[0]
             try:
-                rows.hand_in(self._runtime.db, [result.finished])
+                rows.complete_many(self._runtime.db, [result.finished])
             except InvalidInput as error:
                 with suppress(LeaseLost, NotFound):  # then it is nobody's result
                     rows.fail(self._runtime.db, *result.run.key, error=f"result: {error}", retryable=False, delay_s=0.0)
             self._drop([result], all_taken=True)
+            del batch[0]
 
     def _drop(self, batch: list[Result], *, all_taken: bool, followed: Sequence[UUID] | None = None) -> None:
         """The results of these runs were taken, or refused for good; others need those `followed`, None: maybe any."""
         if not all_taken:
             for error in rows.refusals(self._runtime.db, [result.finished for result in batch]).values():
                 log.warning("late result refused", extra={"action": "lease_lost", "error": str(error)})
-        # The turn that handed them in counted their places already.
+        # Their places are no news: whoever handed them in counted them, or knows of nothing to take.
         self._keeper.drop([result.run for result in batch], counted=True)
         job_ids = [result.finished.job_id for result in batch]
         self._runtime.announce(*job_ids)

@@ -152,7 +152,7 @@ class Keeper:
             self._flush_now.set()
 
     def drop(self, runs: Sequence[Run], *, counted: bool = False) -> None:
-        """These runs are over; their places are free. `counted`: whoever claims has reckoned with them already."""
+        """These runs are over; their places are free. `counted`: whoever claims needs no word of it."""
         with self._mutex:
             for run in runs:
                 self._runs.pop(run.lease.token, None)

@@ -181,12 +181,12 @@ def complete(db: Database, job_id: UUID, token: int, *, result: str, metrics: st
     Raises LeaseLost when the lease is not this token's any more, NotFound for no such job.
     """
     finished = [Finished(job_id, token, result, metrics)]
-    taken, _ = hand_in(db, finished)
+    taken, _ = complete_many(db, finished)
     if not taken and (refused := refusals(db, finished)):
         raise refused[token]
 
 
-def hand_in(db: Database, finished: Sequence[Finished]) -> tuple[int, list[UUID]]:
+def complete_many(db: Database, finished: Sequence[Finished]) -> tuple[int, list[UUID]]:
     """Hand in results; return how many were taken (see `refusals`), and which of their jobs others need.
 
     Saying it twice is fine.

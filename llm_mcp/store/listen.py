@@ -148,7 +148,7 @@ def _say(conn: psycopg.Connection[object], channel: str, payload: str) -> None:
     quote = Escaping(pgconn)
     sent = pgconn.exec_(_SEND_ONE % (quote.escape_identifier(channel.encode()), quote.escape_literal(payload.encode())))
     if sent.status != ExecStatus.COMMAND_OK:
-        raise psycopg.OperationalError("not sent")
+        raise psycopg.errors.error_from_result(sent)
 
 
 class Listener:

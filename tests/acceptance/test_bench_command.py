@@ -52,7 +52,7 @@ def finished(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     # Whatever it starts is told its process id; a port of others may be the same number.
     wait_gone(
         lambda command, _: any(
-            (word, before in ("--port", "--context")) == (str(process.pid), False)
+            word == str(process.pid) and before not in ("--port", "--context")
             for before, word in itertools.pairwise(command.split())
         ),
         timeout_s=10,

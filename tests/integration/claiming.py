@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from llm_mcp.claimer import Claimer
 from llm_mcp.keeper import Keeper
 from llm_mcp.run import Run
 from llm_mcp.runtime import Runtime
+from llm_mcp.store.listen import JOB_QUEUED
 from llm_mcp.wake import Wake
 from tests.waiting import until
 
@@ -30,6 +32,9 @@ class Desk:
             self.runtime, worker_id="w", name="w", threads=threads, kinds=lambda: kinds, on_free=self.wake.freed
         )
         self.keeper.start()
+        # It would hear of jobs; what it is told, and when, is said by the test.
+        self.runtime.listener.add(JOB_QUEUED, "", threading.Event())
+        until(lambda: self.runtime.listener.hears(JOB_QUEUED))
         self.claimer = Claimer(self.keeper, kinds=lambda: kinds, wake=self.wake)
         self.looks = 0
         """How many turns looked for jobs."""

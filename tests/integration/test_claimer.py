@@ -11,13 +11,14 @@ from uuid import UUID
 
 import pytest
 
-from llm_mcp.errors import LeaseLost
+from llm_mcp.errors import LeaseLost, Unavailable
 from llm_mcp.hints import Hints
 from llm_mcp.job import Submission
 from llm_mcp.jobs import Jobs
 from llm_mcp.limits import Limits
 from llm_mcp.pace import MOST_AHEAD
 from llm_mcp.store import jobs as rows
+from llm_mcp.store.listen import JOB_QUEUED
 from llm_mcp.store.pool import Connection, Database
 from tests.integration.claiming import Desk
 from tests.integration.proxy import Proxy
@@ -102,6 +103,19 @@ def test_where_nothing_waits_a_result_is_handed_in_without_a_claim(desk: Open, d
     at.wake.freed()
     at.turn()
     assert at.looks - before == 4, "a reason to look is followed all the same"
+
+
+def test_who_would_not_be_told_of_jobs_claims_with_each_result(desk: Open, db: Database, own: str) -> None:
+    with Proxy(own) as news:
+        at = desk(threads=2, poll_s=60.0, db_direct_dsn=news.dsn)
+        add(db)
+        (run,) = at.take()
+        at.warm()
+        news.refuse()
+        until(lambda: not at.runtime.listener.hears(JOB_QUEUED))
+        add(db)
+        at.finish(run)
+        until(at.turn, timeout_s=10, every_s=0)
 
 
 def test_what_had_to_be_left_is_claimed_with_the_next_result(desk: Open, db: Database) -> None:
@@ -390,6 +404,24 @@ def test_a_result_the_database_refuses_fails_alone(
     at.settled()
 
 
+def test_what_was_handed_in_before_the_database_went_is_settled(
+    desk: Open, db: Database, refuse: Refuse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of a batch is refused, and as it is to be failed nobody answers."""
+    refuse("NEW.result = '\"poison\"'", "23514")
+    at = desk(threads=3)
+    for _ in range(3):
+        add(db)
+    runs = at.take(3)
+    for run, result in zip(runs, ("{}", '"poison"', "{}"), strict=True):
+        at.finish(run, result=result)
+    with monkeypatch.context() as away:
+        away.setattr(rows, "fail", lambda *_args, **_more: (_ for _ in ()).throw(Unavailable("away")))
+        until(lambda: at.turn() == [] and at.claimer.due_s() > 0.01, every_s=0)
+        assert (at.keeper.held, len(at.claimer._results)) == (2, 2)
+    at.settled()
+
+
 def test_a_refused_result_whose_lease_is_lost_holds_up_nobody(desk: Open, db: Database, dsn: str) -> None:
     at = desk(threads=2, lease_s=30.0)
     ids = [add(db), add(db)]
@@ -490,12 +522,17 @@ def test_of_many_the_first_who_looks_does_so_as_soon_as_of_few(desk: Open) -> No
     assert hints.hear() == 0.0
 
 
-def test_a_hint_of_a_job_that_is_due_soon_is_not_in_vain(desk: Open, db: Database) -> None:
+@pytest.mark.parametrize("late", [False, True])
+def test_a_hint_of_a_job_that_is_due_soon_is_not_in_vain(desk: Open, db: Database, dsn: str, late: bool) -> None:
     at = desk(poll_s=60.0)
     for _ in range(4):
+        if late:
+            too_late(at)
         job_id = add(db, delay_s=0.1)
         at.wake.set()
         (run,) = at.take()
         assert run.lease.job_id == job_id
+        job = whole(dsn, job_id)["job"]
+        assert (job["begun_at"] - job["run_at"]).total_seconds() < 25, "the clock alone would have brought it"
         at.finish(run)
         at.settled()

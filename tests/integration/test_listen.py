@@ -37,12 +37,11 @@ def notifier(own: str) -> Iterator[Notifier]:
 
 def ear(listener: Listener, channel: str, payload: str = "") -> threading.Event:
     """Subscribe first of all, wait until the listener listens, and forget the wake-up that came with it."""
-    event = threading.Event()
+    event, heard = threading.Event(), listener.hears(channel)
     listener.add(channel, payload, event)
-    if listener.hears(channel):
-        return event
-    until(lambda: listener.hears(channel) and event.is_set())
-    event.clear()
+    if not heard:
+        until(event.is_set)
+        event.clear()
     return event
 
 

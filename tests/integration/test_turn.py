@@ -125,7 +125,7 @@ def test_a_claim_that_was_lost_with_its_results_is_recovered_whole(db: Database,
     (held,) = claim(db)
     claim_id = uuid4()
     verbs.turn(db, "w", claim_id, kinds=["echo"], n=1, lease_s=60, ageing_s=600, finished=[result(held)])
-    assert (verbs.hand_in(db, [result(held)]), verbs.refusals(db, [result(held)])) == ((0, []), {})
+    assert (verbs.complete_many(db, [result(held)]), verbs.refusals(db, [result(held)])) == ((0, []), {})
     assert [one.payload for one in verbs.claimed(db, "w", claim_id)] == ["2"]
     assert len(whole(dsn, held.job_id)["attempts"]) == 1
 
