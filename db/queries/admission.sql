@@ -4,8 +4,8 @@ SELECT count(*) AS n FROM (
     SELECT FROM llm.jobs WHERE status = 'queued' ORDER BY queued_at LIMIT %(most)s) AS waiting;
 
 -- name: waiting
--- How long the oldest job of these kinds has waited that may be claimed now; if there is none, less than nothing: in how
--- long the first of those that were put off may. No row: none waits.
+-- For how long the oldest job of these kinds has been one to be claimed. Less than nothing: none is one yet, and the
+-- first of those that were put off becomes one after so long. No row: none waits.
 (SELECT extract(epoch FROM statement_timestamp() - greatest(updated_at, run_at))::float8 AS waited_s FROM llm.jobs
   WHERE status = 'queued' AND NOT blocked AND kind = ANY(%(kinds)s) AND run_at <= statement_timestamp()
     AND queue NOT IN (SELECT name FROM llm.paused_queues)

@@ -2,6 +2,21 @@
 -- Add a batch of jobs, or find those their ids or keys already named; the ids come in the batch's order.
 SELECT llm.add_jobs(%(batch)s::json) AS ids;
 
+-- name: submit_one
+-- Add one job that waits for no other; no row: its id or key named one before, and `submit` says which. It fills in the
+-- columns that `llm.write_jobs` does, which takes 0.04 ms longer for a batch of one.
+INSERT INTO llm.jobs (id, kind, payload, priority, source, max_attempts, deadline_at, queued_at, updated_at, run_at,
+                      queue, idempotency_key, key_until, result_ttl_s, principal)
+SELECT one.id, one.kind, one.payload, one.priority, one.source, one.max_attempts, one.deadline_at,
+       statement_timestamp(), statement_timestamp(), statement_timestamp() + make_interval(secs => one.delay_s),
+       one.queue, one.key, statement_timestamp() + make_interval(secs => one.key_s), one.result_ttl_s, one.principal
+  FROM json_to_record(%(job)s::json) AS one (
+           id uuid, kind text, payload text, priority integer, source text, max_attempts integer,
+           deadline_at timestamptz, delay_s double precision, queue text, key text, key_s double precision,
+           result_ttl_s double precision, principal text)
+    ON CONFLICT DO NOTHING
+RETURNING id;
+
 -- part: hand_in
 -- Results become those of their jobs, under the leases they were worked out in.
 held AS MATERIALIZED (

@@ -85,7 +85,11 @@ def submit(db: Database, new: Sequence[New], *, conn: Connection | None = None) 
     In the place of a job whose id or key named one before is that one's id. Raises KeyReused when it named a different
     request, InvalidInput for the place of a needed job that is not there.
     """
-    batch = orjson.dumps([_entry(one) for one in new]).decode()
+    entries = [_entry(one) for one in new]
+    if len(entries) == 1 and "after" not in entries[0]:
+        for added in db.run("submit_one", {"job": orjson.dumps(entries[0]).decode()}, conn=conn):
+            return [added["id"]]
+    batch = orjson.dumps(entries).decode()
     job_ids: list[UUID] = db.run("submit", {"batch": batch}, conn=conn)[0]["ids"]
     return job_ids
 

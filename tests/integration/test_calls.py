@@ -76,7 +76,7 @@ def test_one_row_is_written_and_one_read(jobs: Jobs, monkeypatch: pytest.MonkeyP
             rows.complete(jobs.runtime.db, lease.job_id, lease.token, result="{}")
             jobs.runtime.announce(lease.job_id)
             asking.result(20)
-    assert [name for name in asked if name != "depth"] == ["submit", "answer"]
+    assert [name for name in asked if name != "depth"] == ["submit_one", "answer"]
 
 
 def test_what_a_provider_said_of_its_refusal_is_told(jobs: Jobs) -> None:

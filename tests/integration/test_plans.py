@@ -71,6 +71,7 @@ _CLAIM: dict[str, Any] = {
 # For every statement the values our code sends, as to their types.
 VALUES: dict[str, dict[str, Any]] = {
     "submit": {"batch": json.dumps([_JOB])},
+    "submit_one": {"job": json.dumps(_JOB)},
     "complete": _RESULTS,
     "claim": _CLAIM,
     "turn": {**_RESULTS, **_CLAIM},

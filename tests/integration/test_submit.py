@@ -49,6 +49,41 @@ def test_a_job_is_what_was_submitted(jobs: Jobs) -> None:
     assert job_id.version == 7
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {},
+        {
+            "payload": {"text": "Grüße\n\"'"},
+            "priority": -7,
+            "source": "test",
+            "max_attempts": 9,
+            "deadline_at": datetime.now(UTC) + timedelta(hours=1),
+            "delay_s": 60.5,
+            "idempotency_key": "k",
+            "unique_s": 7.5,
+            "result_ttl_s": 5.5,
+            "principal": "p",
+        },
+    ],
+    ids=["the least", "all that can be said"],
+)
+def test_a_job_by_itself_and_one_of_a_batch_become_the_same_row(jobs: Jobs, dsn: str, asked: dict[str, Any]) -> None:
+    """They are written by different statements."""
+
+    def row(ids: list[UUID]) -> dict[str, Any]:
+        job: dict[str, Any] = whole(dsn, ids[0])["job"]
+        spans = {name: job[name] - job["queued_at"] for name in ("run_at", "key_until") if job[name]}
+        own = {"id", "idempotency_key", "queued_at", "updated_at"}
+        assert job["updated_at"] == job["queued_at"]
+        return {name: value for name, value in {**job, **spans}.items() if name not in own}
+
+    alone = row([jobs.submit(Submission(kind="acme.any", **asked))])
+    key = {"idempotency_key": "other"} if asked else {}
+    assert row(jobs.submit_many([Submission(kind="acme.any", **{**asked, **key}), Submission(kind="x")])) == alone
+    assert alone["run_at"] == timedelta(seconds=asked.get("delay_s", 0))
+
+
 @pytest.mark.parametrize("payload", [None, [], "text", 0, False, {"a": None}])
 def test_a_payload_may_be_any_json(jobs: Jobs, payload: Any) -> None:
     job = jobs.get(jobs.submit(Submission(kind="acme.any", payload=payload)))
