@@ -12,21 +12,19 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from uuid import UUID
 
 import uuid_utils.compat
 
-from . import needs
-from .errors import InvalidInput, LeaseLost, LlmMcpError, NotFound, Unavailable
+from .errors import InvalidInput, LlmMcpError, Unavailable
 from .hints import Hints
 from .job import Lease
 from .keeper import Keeper
 from .pace import Pace
 from .results import PORTIONS, Result, Results
 from .run import Run
-from .store import jobs as rows
-from .store.jobs import START, Finished, Place
+from .store import leases as rows
+from .store.leases import START, Finished, Place
 from .store.listen import JOB_QUEUED
 from .wake import Wake
 
@@ -201,7 +199,7 @@ class Claimer:
         except InvalidInput as error:  # nothing of it was written
             log.warning("a turn was refused", extra={"action": "turn_refused", "error": str(error)})
             self._unanswered = None
-            self._one_by_one(batch)
+            self._results.hand_in_each(batch)
             self._pause()  # it may have been a job that cannot be leased, and will be refused again
             return []
         self._place = turn.place
@@ -215,7 +213,8 @@ class Claimer:
         if turn.left or turn.freed:
             # Others passed by what we looked at and left, or found no room for it.
             self._runtime.notifier.notify(JOB_QUEUED)
-        self._drop(batch, all_taken=turn.finished == len(batch), followed=turn.followed)
+        if self._results.settle(batch, all_taken=turn.finished == len(batch), followed=turn.followed):
+            self._look_at = 0.0
         return turn.leases
 
     def _recover(self, claim_id: UUID) -> list[Lease]:
@@ -237,40 +236,7 @@ class Claimer:
         self._unanswered = None
 
     def _hand_in(self, batch: list[Result]) -> None:
-        if not batch:
-            return
-        try:
-            taken, followed = rows.complete_many(self._runtime.db, [result.finished for result in batch])
-        except InvalidInput:
-            self._one_by_one(batch)
-        else:
-            self._drop(batch, all_taken=taken == len(batch), followed=followed)
-
-    def _one_by_one(self, batch: list[Result]) -> None:
-        """Hand in results of which the database refuses one: that one's attempt fails, the others stand.
-
-        Whatever is settled is taken out of `batch`.
-        """
-        while batch:
-            result = batch[0]
-            try:
-                rows.complete_many(self._runtime.db, [result.finished])
-            except InvalidInput as error:
-                with suppress(LeaseLost, NotFound):  # then it is nobody's result
-                    rows.fail(self._runtime.db, *result.run.key, error=f"result: {error}", retryable=False, delay_s=0.0)
-            self._drop([result], all_taken=True)
-            del batch[0]
-
-    def _drop(self, batch: list[Result], *, all_taken: bool, followed: Sequence[UUID] | None = None) -> None:
-        """The results of these runs were taken, or refused for good; others need those `followed`, None: maybe any."""
-        if not all_taken:
-            for error in rows.refusals(self._runtime.db, [result.finished for result in batch]).values():
-                log.warning("late result refused", extra={"action": "lease_lost", "error": str(error)})
-        # Their places are no news: whoever handed them in counted them, or knows of nothing to take.
-        self._keeper.drop([result.run for result in batch], counted=True)
-        job_ids = [result.finished.job_id for result in batch]
-        self._runtime.announce(*job_ids)
-        if needs.advance(self._runtime, job_ids if followed is None or not all_taken else followed):
+        if self._results.hand_in(batch):
             self._look_at = 0.0
 
     def _pause(self) -> None:

@@ -20,7 +20,7 @@ from .job import Lease
 from .liveness import Liveness
 from .run import Run
 from .runtime import Runtime
-from .store import jobs as rows
+from .store import leases as rows
 from .store import workers
 from .store.listen import JOB_ENDED, JOB_QUEUED
 from .store.pool import Database

@@ -22,7 +22,7 @@ from .errors import InvalidInput, LeaseLost, LlmMcpError, NotFound, ProviderErro
 from .job import Status
 from .keeper import Keeper
 from .run import Run
-from .store import jobs as rows
+from .store import leases as rows
 from .strictjson import dumps_lossy
 
 log = logging.getLogger(__name__)

@@ -1,4 +1,4 @@
-"""The results of a worker's runs, from the moment they are there until a turn hands them in."""
+"""The results of a worker's runs, from the moment they are there until they are handed in."""
 
 from __future__ import annotations
 
@@ -7,12 +7,17 @@ import math
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from uuid import UUID
 
+from . import needs
+from .errors import InvalidInput, LeaseLost, NotFound
 from .keeper import Keeper
 from .pace import Pace
 from .run import Run
-from .store.jobs import Finished
+from .store import leases as rows
+from .store.leases import Finished
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +45,8 @@ class Results:
 
     def __init__(self, keeper: Keeper, pace: Pace) -> None:
         self._keeper = keeper
+        self._runtime = keeper.runtime
+        self._db = keeper.runtime.db
         self._pace = pace
         self._mutex = threading.Lock()  # guards the next two
         self._waiting: list[Result] = []
@@ -86,6 +93,50 @@ class Results:
         with self._mutex:
             held = {result.run for result in self._waiting}
             self._waiting[:0] = [result for result in kept if result.run not in held]
+
+    def hand_in(self, batch: list[Result]) -> bool:
+        """Hand in a batch, with nothing else; return as `settle`.
+
+        Raises Unavailable; what is left in `batch` is then to be handed in again.
+        """
+        if not batch:
+            return False
+        try:
+            taken, followed = rows.complete_many(self._db, [result.finished for result in batch])
+        except InvalidInput:
+            return self.hand_in_each(batch)
+        return self.settle(batch, all_taken=taken == len(batch), followed=followed)
+
+    def hand_in_each(self, batch: list[Result]) -> bool:
+        """Hand in results of which the database refuses one: that one's attempt fails, the others stand.
+
+        Whatever is settled is taken out of `batch`. Returns as `settle`; raises Unavailable.
+        """
+        others = False
+        while batch:
+            result = batch[0]
+            try:
+                rows.complete_many(self._db, [result.finished])
+            except InvalidInput as error:
+                with suppress(LeaseLost, NotFound):  # then it is nobody's result
+                    rows.fail(self._db, *result.run.key, error=f"result: {error}", retryable=False, delay_s=0.0)
+            others = self.settle([result], all_taken=True) or others
+            del batch[0]
+        return others
+
+    def settle(self, batch: Sequence[Result], *, all_taken: bool, followed: Sequence[UUID] | None = None) -> bool:
+        """These results were taken, or refused for good; others need those jobs `followed`, None: maybe any.
+
+        Returns whether one that needed them may run now. Raises Unavailable.
+        """
+        if not all_taken:
+            for error in rows.refusals(self._db, [result.finished for result in batch]).values():
+                log.warning("late result refused", extra={"action": "lease_lost", "error": str(error)})
+        # Their places are no news: whoever handed them in counted them, or knows of nothing to take.
+        self._keeper.drop([result.run for result in batch], counted=True)
+        job_ids = [result.finished.job_id for result in batch]
+        self._runtime.announce(*job_ids)
+        return needs.advance(self._runtime, job_ids if followed is None or not all_taken else followed)
 
     def _full(self) -> bool:
         """Whether they are worth a turn at once: nothing else runs, or a portion is finished. Under the mutex."""

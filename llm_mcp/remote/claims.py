@@ -15,7 +15,8 @@ import uuid_utils.compat
 from llm_mcp.errors import InvalidInput, LlmMcpError, NotFound, Unavailable
 from llm_mcp.job import Job, Lease, Status
 from llm_mcp.runtime import Runtime
-from llm_mcp.store import jobs as rows
+from llm_mcp.store import jobs as job_rows
+from llm_mcp.store import leases as rows
 from llm_mcp.store import remote as leases
 from llm_mcp.store.listen import JOB_QUEUED
 from llm_mcp.store.remote import Found
@@ -148,7 +149,7 @@ class Claims:
         """Return a leased job as its worker is told of it; None when the lease ended meanwhile."""
         self._runtime.announce(job_id)
         try:
-            job = rows.get(self._runtime.db, job_id)
+            job = job_rows.get(self._runtime.db, job_id)
         except NotFound:
             return None
         except LlmMcpError:

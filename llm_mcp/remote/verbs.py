@@ -21,10 +21,10 @@ from llm_mcp.errors import InvalidInput, LeaseLost, TooLarge
 from llm_mcp.job import Status
 from llm_mcp.runtime import Runtime
 from llm_mcp.store import devices
-from llm_mcp.store import jobs as rows
+from llm_mcp.store import leases as rows
 from llm_mcp.store import remote as leases
 from llm_mcp.store.devices import Described
-from llm_mcp.store.jobs import Finished
+from llm_mcp.store.leases import Finished
 from llm_mcp.store.listen import JOB_QUEUED
 from llm_mcp.store.remote import Standing
 from llm_mcp.store.reports import Measured

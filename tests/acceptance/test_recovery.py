@@ -14,7 +14,7 @@ import pytest
 from llm_mcp.errors import LeaseLost
 from llm_mcp.job import Status
 from llm_mcp.store import events as event_rows
-from llm_mcp.store import jobs as rows
+from llm_mcp.store import leases as rows
 from tests.acceptance.running import Frame, Scratch, Up, call, kill
 from tests.waiting import until
 

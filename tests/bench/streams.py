@@ -27,7 +27,7 @@ from llm_mcp.keeper import Keeper
 from llm_mcp.run import Run
 from llm_mcp.runtime import Runtime
 from llm_mcp.store import events as event_rows
-from llm_mcp.store import jobs as rows
+from llm_mcp.store import leases as rows
 from llm_mcp.store.migrate import migrate
 from tests.conftest import new_scratch
 from tests.integration.web.door import ROOT, Door

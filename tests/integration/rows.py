@@ -13,7 +13,7 @@ from psycopg.conninfo import make_conninfo
 
 from llm_mcp.embedded.postgres import EmbeddedPostgres
 from llm_mcp.job import Lease, Submission
-from llm_mcp.store import jobs
+from llm_mcp.store import jobs, leases
 from llm_mcp.store.pool import Connection, Database, connect
 
 
@@ -69,7 +69,7 @@ def add(
 def claim(db: Database, worker_id: str = "w", *, n: int = 1, lease_s: float = 60.0, **more: Any) -> list[Lease]:
     """Claim echo jobs."""
     asked: dict[str, Any] = {"kinds": ["echo"], "ageing_s": 600.0, **more}
-    return jobs.claim(db, worker_id, uuid4(), n=n, lease_s=lease_s, **asked)
+    return leases.claim(db, worker_id, uuid4(), n=n, lease_s=lease_s, **asked)
 
 
 def lease(db: Database, worker_id: str = "w", **more: Any) -> Lease:

@@ -20,7 +20,7 @@ from llm_mcp.job import Job, Status, Submission
 from llm_mcp.jobs import Jobs
 from llm_mcp.runtime import Runtime
 from llm_mcp.scheduler import Scheduler
-from llm_mcp.store import jobs as rows
+from llm_mcp.store import leases as rows
 from llm_mcp.store.listen import JOB_QUEUED, JOB_UPDATE
 from llm_mcp.store.pool import connect
 from llm_mcp.worker import Worker

@@ -14,7 +14,7 @@ from llm_mcp.errors import InvalidInput, KeyReused, NotFound
 from llm_mcp.job import Submission
 from llm_mcp.jobs import Jobs
 from llm_mcp.runtime import Runtime
-from llm_mcp.store import jobs as rows
+from llm_mcp.store import leases as rows
 from tests.integration.web.played import Attempt, Player
 from tests.waiting import until
 

@@ -11,8 +11,8 @@ import psycopg
 import pytest
 from psycopg import IsolationLevel
 
-from llm_mcp.store import jobs as verbs
-from llm_mcp.store.jobs import START, Finished, Place
+from llm_mcp.store import leases as verbs
+from llm_mcp.store.leases import START, Finished, Place
 from llm_mcp.store.pool import Connection, Database
 from tests.integration.test_plans import in_order, plan
 

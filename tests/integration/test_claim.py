@@ -10,7 +10,7 @@ import pytest
 
 from llm_mcp.job import Reason, Status
 from llm_mcp.jobs import Jobs
-from llm_mcp.store import jobs as verbs
+from llm_mcp.store import leases as verbs
 from llm_mcp.store import sweeps
 from llm_mcp.store.pool import Connection, Database
 from tests.integration.rows import add, claim, lease, rewind, whole

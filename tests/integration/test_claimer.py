@@ -17,7 +17,8 @@ from llm_mcp.job import Submission
 from llm_mcp.jobs import Jobs
 from llm_mcp.limits import Limits
 from llm_mcp.pace import MOST_AHEAD
-from llm_mcp.store import jobs as rows
+from llm_mcp.store import jobs as job_rows
+from llm_mcp.store import leases as rows
 from llm_mcp.store.listen import JOB_QUEUED
 from llm_mcp.store.pool import Connection, Database
 from tests.integration.claiming import Desk
@@ -426,7 +427,7 @@ def test_a_refused_result_whose_lease_is_lost_holds_up_nobody(desk: Open, db: Da
     at = desk(threads=2, lease_s=30.0)
     ids = [add(db), add(db)]
     lost, good = at.take(2)
-    rows.cancel(db, lost.lease.job_id)
+    job_rows.cancel(db, lost.lease.job_id)
     at.finish(lost, result="\x00")
     at.finish(good)
     began_at = time.monotonic()

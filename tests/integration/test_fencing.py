@@ -13,7 +13,8 @@ import pytest
 from llm_mcp.errors import LeaseLost, NotFound
 from llm_mcp.job import Status
 from llm_mcp.store import events, sweeps
-from llm_mcp.store import jobs as verbs
+from llm_mcp.store import jobs as job_rows
+from llm_mcp.store import leases as verbs
 from llm_mcp.store.pool import Database, connect
 from tests.integration.rows import add, claim, lease, rewind, whole
 from tests.integration.test_plans import VALUES
@@ -54,7 +55,7 @@ def _done_by_another(db: Database, dsn: str) -> tuple[UUID, int]:
 
 def _cancelled(db: Database, dsn: str) -> tuple[UUID, int]:
     job_id, token = _running(db, dsn)
-    assert verbs.cancel(db, job_id)
+    assert job_rows.cancel(db, job_id)
     return job_id, token
 
 

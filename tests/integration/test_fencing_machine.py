@@ -26,7 +26,8 @@ from llm_mcp.errors import LeaseLost
 from llm_mcp.events import Cursor
 from llm_mcp.job import Lease
 from llm_mcp.store import events, sweeps
-from llm_mcp.store import jobs as verbs
+from llm_mcp.store import jobs as job_rows
+from llm_mcp.store import leases as verbs
 from llm_mcp.store.pool import Connection, Database, connect
 from tests.integration.rows import add, empty
 
@@ -188,7 +189,7 @@ def machine(db: Database, conn: Connection) -> type[RuleBasedStateMachine]:
         @rule(back=recent)
         def cancel(self, back: int) -> None:
             job_id, plain = self.job(back)
-            self.end_from_outside(plain, "cancelled", ended=verbs.cancel(db, job_id))
+            self.end_from_outside(plain, "cancelled", ended=job_rows.cancel(db, job_id))
 
         @some_job
         @rule(back=recent)

@@ -17,7 +17,8 @@ from llm_mcp.job import Lease, Reason, Status, Submission
 from llm_mcp.jobs import Jobs
 from llm_mcp.runtime import Runtime
 from llm_mcp.scheduler import Scheduler
-from llm_mcp.store import jobs as verbs
+from llm_mcp.store import jobs as job_rows
+from llm_mcp.store import leases as verbs
 from llm_mcp.store import needs as rows
 from llm_mcp.store import sweeps
 from llm_mcp.store.listen import JOB_QUEUED, JOB_UPDATE
@@ -336,7 +337,7 @@ def test_a_long_line_ends_at_once(runtime: Runtime, db: Database) -> None:
     Jobs(runtime).submit_many(
         Submission(kind="flow.tell", id=one.id, after=(before.id,)) for before, one in pairwise(handles)
     )
-    assert verbs.cancel(db, handles[0].id)
+    assert job_rows.cancel(db, handles[0].id)
     moved = rows.advance(db, needed=[handles[0].id])
     assert len(moved) == 300
     assert {fate(handle) for handle in handles[1:]} == {STOPPED}
@@ -353,7 +354,7 @@ def test_workers_and_watchers_are_told(runtime: Runtime, db: Database) -> None:
         runtime.announce(bad.id)  # what was sent before has come when this has
         until(lambda: str(bad.id) in heard)
         worker.clear()
-        assert verbs.cancel(db, bad.id)
+        assert job_rows.cancel(db, bad.id)
         assert needs.advance(runtime, [bad.id]) is False
         until(lambda: str(stopped.id) in heard)
         assert not worker.is_set()

@@ -19,7 +19,7 @@ from llm_mcp.job import Job, Lease, Status
 from llm_mcp.jobs import Jobs
 from llm_mcp.runtime import Runtime
 from llm_mcp.store import events, sweeps
-from llm_mcp.store import jobs as verbs
+from llm_mcp.store import leases as verbs
 from llm_mcp.store.listen import JOB_UPDATE
 from llm_mcp.store.pool import connect
 from tests.integration.rows import add, claim, emptied, lease, rewind

@@ -21,7 +21,7 @@ from llm_mcp.jobs import Jobs
 from llm_mcp.runtime import Runtime
 from llm_mcp.seat import Seat
 from llm_mcp.store import events
-from llm_mcp.store import jobs as verbs
+from llm_mcp.store import leases as verbs
 from llm_mcp.store.listen import JOB_UPDATE
 from llm_mcp.store.pool import Database
 from llm_mcp.watch import _Patience

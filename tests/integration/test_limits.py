@@ -14,8 +14,8 @@ from llm_mcp.errors import InvalidInput, NotFound
 from llm_mcp.job import Lease
 from llm_mcp.limits import Limits
 from llm_mcp.runtime import Runtime
-from llm_mcp.store import jobs as verbs
-from llm_mcp.store.jobs import Finished, Turn
+from llm_mcp.store import leases as verbs
+from llm_mcp.store.leases import Finished, Turn
 from llm_mcp.store.pool import Connection, Database
 from tests.integration.rows import add, claim
 from tests.integration.test_plans import in_order, plan

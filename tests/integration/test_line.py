@@ -14,7 +14,7 @@ from llm_mcp.events import Event
 from llm_mcp.job import Job, Status
 from llm_mcp.jobs import Jobs
 from llm_mcp.runtime import Runtime
-from llm_mcp.store import jobs as verbs
+from llm_mcp.store import leases as verbs
 from llm_mcp.store import line
 from llm_mcp.store.line import MOST, Line, Place
 from llm_mcp.store.pool import Connection

@@ -21,7 +21,8 @@ from llm_mcp.events import Cursor
 from llm_mcp.job import Status, Submission
 from llm_mcp.jobs import Jobs
 from llm_mcp.runtime import Runtime
-from llm_mcp.store import events, jobs, sweeps, workers
+from llm_mcp.store import events, sweeps, workers
+from llm_mcp.store import leases as lease_rows
 from llm_mcp.store.leader import Leadership
 from llm_mcp.store.migrate import Migration, migrate, migrations, pending
 from llm_mcp.store.pool import Database, connect
@@ -196,15 +197,15 @@ def test_every_verb_works_in_another_schema_beside_ours(dsn: str, schema: str) -
     db, service = runtime.db, Jobs(runtime)
     try:
         ids = [service.submit(Submission(kind="echo", payload={"n": n})) for n in range(3)]
-        leases = jobs.claim(db, "w", uuid4(), kinds=["echo"], n=3, lease_s=30, ageing_s=600)
+        leases = lease_rows.claim(db, "w", uuid4(), kinds=["echo"], n=3, lease_s=30, ageing_s=600)
         assert {lease.job_id for lease in leases} == set(ids)
         done, failed, released = leases
-        assert len(jobs.heartbeat(db, [(lease.job_id, lease.token) for lease in leases], lease_s=30)) == 3
+        assert len(lease_rows.heartbeat(db, [(lease.job_id, lease.token) for lease in leases], lease_s=30)) == 3
         events.append(db, done.job_id, done.token, [(1, "delta", '{"text": "x"}')])
-        jobs.complete(db, done.job_id, done.token, result="{}")
-        jobs.complete(db, done.job_id, done.token, result="{}")
-        jobs.fail(db, failed.job_id, failed.token, error="no", retryable=False, delay_s=0)
-        jobs.release(db, [(released.job_id, released.token)])
+        lease_rows.complete(db, done.job_id, done.token, result="{}")
+        lease_rows.complete(db, done.job_id, done.token, result="{}")
+        lease_rows.fail(db, failed.job_id, failed.token, error="no", retryable=False, delay_s=0)
+        lease_rows.release(db, [(released.job_id, released.token)])
         service.cancel(released.job_id)
         assert len(events.follow(db, done.job_id, Cursor()).events) == 1
         assert {service.get(job_id).status for job_id in ids} == {Status.DONE, Status.ERROR}

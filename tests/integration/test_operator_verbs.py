@@ -16,7 +16,8 @@ from llm_mcp.jobs import Jobs
 from llm_mcp.runtime import Runtime
 from llm_mcp.scheduler import Scheduler
 from llm_mcp.store import events, sweeps
-from llm_mcp.store import jobs as verbs
+from llm_mcp.store import jobs as job_rows
+from llm_mcp.store import leases as verbs
 from llm_mcp.store.listen import JOB_ENDED, JOB_QUEUED
 from llm_mcp.store.pool import Connection, Database
 from tests.integration.conftest import Begin
@@ -226,7 +227,7 @@ def test_of_two_ends_at_once_one_stands(db: Database, dsn: str, jobs: Jobs, riva
                         case "fail":
                             verbs.fail(db, held.job_id, held.token, error="e", retryable=False, delay_s=0)
                         case "cancel":
-                            return verbs.cancel(db, held.job_id)
+                            return job_rows.cancel(db, held.job_id)
                         case _:
                             return bool(verbs.release(db, [(held.job_id, held.token)]))
                 except Conflict:
@@ -244,7 +245,7 @@ def test_of_two_ends_at_once_one_stands(db: Database, dsn: str, jobs: Jobs, riva
             told = whole(dsn, held.job_id)
             (attempt,) = told["attempts"]
             assert (attempt["error"] == "taken back by an operator") == taken.result()
-            verbs.cancel(db, held.job_id)
+            job_rows.cancel(db, held.job_id)
             assert claim(db) == []
     assert 0 <= won <= 30
 

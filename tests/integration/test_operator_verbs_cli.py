@@ -16,7 +16,7 @@ from llm_mcp.job import Status
 from llm_mcp.jobs import Jobs
 from llm_mcp.limits import Limits, Queues
 from llm_mcp.runtime import Runtime
-from llm_mcp.store import jobs as verbs
+from llm_mcp.store import leases as verbs
 from llm_mcp.store.pool import Connection, Database
 from tests.acceptance.running import COMMAND
 from tests.integration.rows import add, claim, count, lease

@@ -11,7 +11,7 @@ import pytest
 from llm_mcp.errors import InvalidInput
 from llm_mcp.limits import Queues
 from llm_mcp.runtime import Runtime
-from llm_mcp.store import jobs as verbs
+from llm_mcp.store import leases as verbs
 from llm_mcp.store.listen import JOB_QUEUED
 from llm_mcp.store.pool import Connection, Database
 from tests.integration.rows import add, claim

@@ -16,7 +16,8 @@ from llm_mcp.jobs import Jobs
 from llm_mcp.keeper import Keeper
 from llm_mcp.runtime import Runtime
 from llm_mcp.scheduler import Scheduler
-from llm_mcp.store import jobs as verbs
+from llm_mcp.store import jobs as job_rows
+from llm_mcp.store import leases as verbs
 from llm_mcp.store import sweeps, workers
 from llm_mcp.store.listen import JOB_ENDED, JOB_QUEUED
 from llm_mcp.store.pool import Connection, Database, connect
@@ -141,7 +142,7 @@ def test_a_session_that_broke_is_not_a_worker_that_died(
             until(lambda old=before: _life_key(sql) not in (None, old))  # type: ignore[misc] # mypy cannot infer a lambda with a default
         time_up = time.monotonic() + 2.5  # longer than the grace
         until(lambda: time.monotonic() > time_up)
-        assert verbs.status(db, run.lease.job_id) is Status.RUNNING
+        assert job_rows.status(db, run.lease.job_id) is Status.RUNNING
         assert run.was_cut is None
     finally:
         keeper.stop()
@@ -174,7 +175,7 @@ def test_one_of_many_leads_and_another_takes_over(schedule: Open, sql: Connectio
         assert len(many) == left
     lost = lease(db)
     rewind(dsn, lost.job_id)
-    until(lambda: verbs.status(db, lost.job_id) is Status.QUEUED)
+    until(lambda: job_rows.status(db, lost.job_id) is Status.QUEUED)
     many.pop().stop()
     until(lambda: leaders(sql) == 0)
 
@@ -188,7 +189,7 @@ def test_a_leader_that_is_cut_off_is_followed_by_another(
     proxy.refuse()
     lost = lease(db)
     rewind(dsn, lost.job_id)
-    until(lambda: verbs.status(db, lost.job_id) is Status.QUEUED)
+    until(lambda: job_rows.status(db, lost.job_id) is Status.QUEUED)
     assert leaders(sql) == 1
 
 
@@ -199,8 +200,8 @@ def test_an_absence_of_the_database_does_not_end_it(schedule: Open, proxy: Proxy
         lost = lease(db)
         rewind(dsn, lost.job_id)
         proxy.restore()
-        until(lambda held=lost: verbs.status(db, held.job_id) is Status.QUEUED)  # type: ignore[misc] # mypy cannot infer a lambda with a default
-        verbs.cancel(db, lost.job_id)
+        until(lambda held=lost: job_rows.status(db, held.job_id) is Status.QUEUED)  # type: ignore[misc] # mypy cannot infer a lambda with a default
+        job_rows.cancel(db, lost.job_id)
     assert scheduler.fault() is None
 
 
@@ -214,7 +215,7 @@ def test_a_bad_turn_does_not_end_it(schedule: Open, db: Database, dsn: str, sql:
         sql.execute("ALTER TABLE llm.jobs RENAME COLUMN crashed TO crashes")
     lost = lease(db)
     rewind(dsn, lost.job_id)
-    until(lambda: verbs.status(db, lost.job_id) is Status.QUEUED)
+    until(lambda: job_rows.status(db, lost.job_id) is Status.QUEUED)
     assert scheduler.fault() is None
 
 

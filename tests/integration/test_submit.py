@@ -18,7 +18,8 @@ from llm_mcp.errors import Conflict, InvalidInput, KeyReused, NotFound, TooLarge
 from llm_mcp.job import Reason, Status, Submission
 from llm_mcp.jobs import Jobs
 from llm_mcp.runtime import Runtime
-from llm_mcp.store import jobs as verbs
+from llm_mcp.store import jobs as job_rows
+from llm_mcp.store import leases as verbs
 from llm_mcp.store import sweeps
 from llm_mcp.store.pool import Connection, Database
 from tests.integration.rows import add, claim, count, lease, whole
@@ -178,10 +179,10 @@ def test_a_key_names_its_job_also_when_that_is_finished(db: Database, jobs: Jobs
 def test_a_repeated_statement_writes_one_row(db: Database, sql: Connection) -> None:
     job_id = uuid4()
     for _ in range(3):
-        assert verbs.submit(db, [verbs.New(job_id, Submission(kind="echo"), "{}", "default", 3)]) == [job_id]
+        assert job_rows.submit(db, [job_rows.New(job_id, Submission(kind="echo"), "{}", "default", 3)]) == [job_id]
     assert count(sql) == 1
     with pytest.raises(KeyReused):
-        verbs.submit(db, [verbs.New(job_id, Submission(kind="echo"), "[]", "default", 3)])
+        job_rows.submit(db, [job_rows.New(job_id, Submission(kind="echo"), "[]", "default", 3)])
 
 
 def test_twenty_threads_with_one_key_make_one_job(jobs: Jobs, sql: Connection) -> None:
@@ -228,7 +229,7 @@ def test_a_key_deleted_between_the_two_looks_is_tried_again(db: Database, sql: C
     finally:
         sql.execute("DROP FUNCTION llm.prune_now() CASCADE")
     assert second != first
-    assert verbs.get(db, second).payload == "[2]"
+    assert job_rows.get(db, second).payload == "[2]"
 
 
 # — in the caller's transaction —
@@ -339,7 +340,7 @@ def test_a_server_that_restarted_is_found_though_every_idle_connection_is_dead(d
         )
         assert ended.rowcount >= 6
         job_id = add(db)
-        assert verbs.status(db, job_id) is Status.QUEUED
+        assert job_rows.status(db, job_id) is Status.QUEUED
     finally:
         db.close()
 

@@ -11,7 +11,7 @@ import pytest
 from llm_mcp.errors import InvalidInput
 from llm_mcp.job import Status
 from llm_mcp.jobs import Jobs
-from llm_mcp.store import jobs as verbs
+from llm_mcp.store import leases as verbs
 from llm_mcp.store.pool import Connection, Database, connect
 from tests.integration.rows import add, claim, count, lease
 

@@ -12,8 +12,8 @@ from llm_mcp.errors import InvalidInput, LeaseLost
 from llm_mcp.events import Cursor
 from llm_mcp.job import Lease
 from llm_mcp.store import events
-from llm_mcp.store import jobs as verbs
-from llm_mcp.store.jobs import START, Finished, Place, Turn
+from llm_mcp.store import leases as verbs
+from llm_mcp.store.leases import START, Finished, Place, Turn
 from llm_mcp.store.pool import Connection, Database
 from tests.integration.rows import add, claim, whole
 

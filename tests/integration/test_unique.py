@@ -12,7 +12,7 @@ import pytest
 from llm_mcp.errors import InvalidInput, KeyReused
 from llm_mcp.job import Submission
 from llm_mcp.jobs import Jobs
-from llm_mcp.store import jobs as verbs
+from llm_mcp.store import leases as verbs
 from llm_mcp.store.pool import Connection, Database
 from tests.integration.rows import claim, count
 from tests.waiting import until

@@ -10,7 +10,7 @@ import uuid_utils.compat
 
 from llm_mcp.job import Lease, Status
 from llm_mcp.runtime import Runtime
-from llm_mcp.store import events, jobs, workers
+from llm_mcp.store import events, leases, workers
 from tests.waiting import until
 
 NAME = "played"
@@ -38,12 +38,12 @@ class Attempt:
 
     def done(self, result: Any) -> None:
         """Hand in the result."""
-        jobs.complete(self._runtime.db, self.job_id, self.lease.token, result=orjson.dumps(result).decode())
+        leases.complete(self._runtime.db, self.job_id, self.lease.token, result=orjson.dumps(result).decode())
         self._runtime.announce(self.job_id)
 
     def fail(self, error: str, *, retryable: bool = True) -> Status:
         """Report a failure; a retry may begin at once."""
-        status = jobs.fail(
+        status = leases.fail(
             self._runtime.db, self.job_id, self.lease.token, error=error, retryable=retryable, delay_s=0.0
         )
         self._runtime.announce(self.job_id)
@@ -58,7 +58,7 @@ class Player:
 
     def claim(self, job_id: UUID | str | None, kind: str, *, lease_s: float = 60.0) -> Attempt:
         """Begin the next job of a kind, which must be this one (None: whichever it is)."""
-        [lease] = jobs.claim(
+        [lease] = leases.claim(
             self._runtime.db, NAME, uuid_utils.compat.uuid7(), kinds=[kind], n=1, lease_s=lease_s, ageing_s=600.0
         )
         assert job_id is None or str(lease.job_id) == str(job_id)

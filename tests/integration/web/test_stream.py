@@ -10,7 +10,7 @@ from uuid import uuid4
 import psycopg
 
 from llm_mcp.runtime import Runtime
-from llm_mcp.store import jobs as rows
+from llm_mcp.store import leases as rows
 from llm_mcp.web import create_app
 from tests.integration.web.client import Client
 from tests.integration.web.frames import Frame, parse, split, text

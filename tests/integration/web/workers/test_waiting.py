@@ -18,7 +18,7 @@ from llm_mcp.jobs import Jobs
 from llm_mcp.remote import Remote, Waiter
 from llm_mcp.remote import claims as claiming
 from llm_mcp.runtime import Runtime
-from llm_mcp.store import jobs as job_rows
+from llm_mcp.store import leases as job_rows
 from llm_mcp.store import remote as rows
 from llm_mcp.store.listen import JOB_QUEUED
 from llm_mcp.web import create_app
