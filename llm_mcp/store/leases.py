@@ -149,8 +149,7 @@ def claimed(db: Database, worker_id: str, claim_id: UUID) -> list[Lease]:
 
 def heartbeat(db: Database, leases: Sequence[tuple[UUID, int]], *, lease_s: float) -> set[int]:
     """Renew these (job id, token) leases and return the tokens that still hold."""
-    params = {"job_ids": [job for job, _ in leases], "tokens": [token for _, token in leases], "lease_s": lease_s}
-    return {row["token"] for row in db.run("heartbeat", params)}
+    return {row["token"] for row in db.run("heartbeat", {**_named(leases), "lease_s": lease_s})}
 
 
 def complete(db: Database, job_id: UUID, token: int, *, result: str, metrics: str = "{}") -> None:
@@ -209,8 +208,12 @@ def fail(
 
 def release(db: Database, leases: Sequence[tuple[UUID, int]]) -> set[int]:
     """Give leases back unharmed and return the tokens that were still ours."""
-    params = {"job_ids": [job for job, _ in leases], "tokens": [token for _, token in leases]}
-    return {row["token"] for row in db.run("release", params)}
+    return {row["token"] for row in db.run("release", _named(leases))}
+
+
+def _named(leases: Sequence[tuple[UUID, int]]) -> dict[str, list[Any]]:
+    """Return (job id, token) leases as a statement takes them: a list of each."""
+    return {"job_ids": [job for job, _ in leases], "tokens": [token for _, token in leases]}
 
 
 def _refused(
@@ -222,8 +225,7 @@ def _refused(
     """
     told: dict[int, Status] = {}
     refused: dict[int, LeaseLost | NotFound] = {}
-    params = {"job_ids": [job for job, _ in leases], "tokens": [token for _, token in leases]}
-    for row in db.run("verdicts", params):
+    for row in db.run("verdicts", _named(leases)):
         if row["status"] is None:
             refused[row["token"]] = NotFound(f"no job {row['job_id']}")
         elif (row["attempt_status"], row["attempt_reason"]) == ending:

@@ -18,7 +18,7 @@ from llm_mcp.jobs import Jobs
 from llm_mcp.remote import Remote, Waiter
 from llm_mcp.remote import claims as claiming
 from llm_mcp.runtime import Runtime
-from llm_mcp.store import leases as job_rows
+from llm_mcp.store import leases as lease_rows
 from llm_mcp.store import remote as rows
 from llm_mcp.store.listen import JOB_QUEUED
 from llm_mcp.web import create_app
@@ -96,13 +96,13 @@ def test_a_hint_costs_one_look_and_not_one_of_each_who_waits(
     jobs: Jobs, slow_poll: Runtime, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks: list[str] = []
-    look = job_rows.turn
+    look = lease_rows.turn
 
     def counted(*args: Any, **options: Any) -> object:
         looks.append(str(args[1]))
         return look(*args, **options)
 
-    monkeypatch.setattr(job_rows, "turn", counted)
+    monkeypatch.setattr(lease_rows, "turn", counted)
     waiters = [Waiter() for _ in range(10)]
     remote = Remote.of(slow_poll)
     with ThreadPoolExecutor(10) as pool:
@@ -217,7 +217,7 @@ def test_two_processes_agree_on_the_job_of_a_claim(client: Client, jobs: Jobs, k
     one, two = (jobs.submit(Submission(kind=kind)) for _ in range(2))
     claim_id = uuid4()
     for _ in range(2):
-        job_rows.claim(jobs.runtime.db, "w", claim_id, kinds=[kind], n=1, lease_s=30.0, ageing_s=600.0)
+        lease_rows.claim(jobs.runtime.db, "w", claim_id, kinds=[kind], n=1, lease_s=30.0, ageing_s=600.0)
     assert Foreign(client, "w").claim(kind, claim_id=str(claim_id))["job"]["id"] == str(one)
     assert jobs.get(two).status == "queued"
 
@@ -225,13 +225,13 @@ def test_two_processes_agree_on_the_job_of_a_claim(client: Client, jobs: Jobs, k
 def test_a_lost_answer_of_the_database_is_asked_for_again(
     client: Client, jobs: Jobs, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    look = job_rows.turn
+    look = lease_rows.turn
 
     def lost(*args: Any, **options: Any) -> object:
         look(*args, **options)
         raise Unavailable("the connection broke")
 
-    monkeypatch.setattr(job_rows, "turn", lost)
+    monkeypatch.setattr(lease_rows, "turn", lost)
     job_id = jobs.submit(Submission(kind=kind))
     assert Foreign(client, "w").claim(kind)["job"]["id"] == str(job_id)
 
