@@ -65,10 +65,14 @@ class Scheduler:
         """Return the name of our thread when it ended before its time, None while all is well."""
         return self._thread.name if self._thread is not None and not self._thread.is_alive() else None
 
-    def sweep(self) -> None:
-        """Take back ended leases and those of dead workers, end late jobs, and tell who waits for them."""
-        notifier, gone = self._runtime.notifier, self._gone()
-        for reaped in self._batches(lambda db: sweeps.reap(db, gone)):
+    def sweep(self, *, leads: bool = True) -> None:
+        """Take back ended leases and those of dead workers, end late jobs, and tell who waits for them.
+
+        `leads`: whether we look often enough to tell who is dead; else leases alone tell.
+        """
+        notifier = self._runtime.notifier
+        gone, missing = self._absent() if leads else ([], [])
+        for reaped in self._batches(lambda db: sweeps.reap(db, gone, missing)):
             for ended in reaped:
                 log.warning(
                     "lease ended",
@@ -120,7 +124,7 @@ class Scheduler:
         leadership.resign()
 
     def _turn(self) -> None:
-        self._urgent()
+        self._urgent(leads=True)
         for _ in range(_BATCHES):
             if not self.expire_results():
                 break
@@ -132,8 +136,8 @@ class Scheduler:
             self._trim_at = now + _TRIM_S
             self.trim()
 
-    def _urgent(self) -> None:
-        self.sweep()
+    def _urgent(self, *, leads: bool) -> None:
+        self.sweep(leads=leads)
         self._needs.look()
         Schedules(self._runtime).fire()
 
@@ -143,7 +147,7 @@ class Scheduler:
         if now < self._stand_in_at:
             return
         if self._stand_in_at:
-            self._urgent()
+            self._urgent(leads=False)
         self._stand_in_at = now + _STAND_IN_S * random.uniform(0.5, 1.5)  # noqa: S311 - jitter, no secret
 
     def _pause_s(self) -> float:
@@ -152,11 +156,13 @@ class Scheduler:
         waits_s = [since + _GRACE_S - time.monotonic() for since in self._missing.values()]
         return max(_BREATH_S, min([usual_s, *waits_s]))
 
-    def _gone(self) -> list[str]:
-        """Return the workers that have been missing for longer than it takes to find a restarted server again."""
+    def _absent(self) -> tuple[list[str], list[str]]:
+        """Return the workers that have been missing for longer than it takes to find a restarted server again, and
+        those that have not."""
         now = time.monotonic()
         self._missing = {worker: self._missing.get(worker, now) for worker in workers.absent(self._runtime.db)}
-        return [worker for worker, since in self._missing.items() if now - since >= _GRACE_S]
+        gone = [worker for worker, since in self._missing.items() if now - since >= _GRACE_S]
+        return gone, [worker for worker in self._missing if worker not in gone]
 
     def _batches(self, sweep: Callable[[Database], list[sweeps.Ended]]) -> Iterator[list[sweeps.Ended]]:
         """Yield the batches of a sweep until one comes back short; bounded, for the other duties wait."""

@@ -15,14 +15,6 @@ SELECT pg_notify(%(channel)s, %(payload)s);
 -- What time it is there.
 SELECT clock_timestamp() AS at;
 
--- name: life_held
--- Whether somebody holds the lock by which a worker with this key says that it lives.
-SELECT EXISTS (
-    SELECT FROM pg_locks l
-     WHERE l.locktype = 'advisory' AND l.classid = hashtext('llm.workers')::oid AND l.objid = %(life_key)s::integer::oid
-       AND l.objsubid = 2 AND l.granted
-       AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())) AS held;
-
 -- name: server_settings
 -- As they are in this session, in their base units.
 SELECT name, setting FROM pg_settings WHERE name = ANY(%(names)s);

@@ -230,21 +230,26 @@ SELECT id FROM ended;
 
 -- name: reap
 -- Take back leases that ended, or whose worker is gone. One that ends later than any lease may (the server's clock
--- was set back) has ended too.
+-- was set back) has ended too; that of a worker just missing waits, for it may be on its way back. A job only counts as
+-- one that ends workers when its worker does not seem to live: a server that was away ends leases too.
 WITH lost AS MATERIALIZED (
-    SELECT id, lease_token AS token, worker_id AS worker, crashes + 1 >= %(max_crashes)s AS pill,
-           crashes + 1 < %(max_crashes)s AND attempts - releases < max_attempts AS again
-      FROM llm.jobs
-     WHERE status = 'running' AND (lease_until <= statement_timestamp()
-           OR lease_until > statement_timestamp() + 2 * make_interval(secs => %(longest_lease_s)s)
-           OR worker_id = ANY(%(gone)s))
-     LIMIT %(n)s FOR UPDATE SKIP LOCKED
+    SELECT j.id, j.lease_token AS token, j.worker_id AS worker, c.crash,
+           c.crash AND j.crashes + 1 >= %(max_crashes)s AS pill, j.attempts - j.releases < j.max_attempts AS more
+      FROM llm.jobs j CROSS JOIN LATERAL (
+               SELECT NOT EXISTS (
+                   SELECT FROM llm.workers w
+                    WHERE w.id = j.worker_id
+                      AND (w.seen_at > j.lease_until OR w.life_key::oid IN ({life_locks}))) AS crash) c
+     WHERE j.status = 'running' AND (j.worker_id = ANY(%(gone)s)
+           OR j.worker_id <> ALL(%(missing)s) AND (j.lease_until <= statement_timestamp()
+               OR j.lease_until > statement_timestamp() + 2 * make_interval(secs => %(longest_lease_s)s)))
+     LIMIT %(n)s FOR UPDATE OF j SKIP LOCKED
 ), ended AS (
     UPDATE llm.jobs j
-       SET status = CASE WHEN again THEN 'queued' ELSE 'error' END,
-           reason = CASE WHEN pill THEN 'crashed' WHEN NOT again THEN 'lease_expired' END,
-           finished_at = CASE WHEN NOT again THEN clock_timestamp() END,
-           crashes = crashes + 1,
+       SET status = CASE WHEN more AND NOT pill THEN 'queued' ELSE 'error' END,
+           reason = CASE WHEN pill THEN 'crashed' WHEN NOT more THEN 'lease_expired' END,
+           finished_at = CASE WHEN pill OR NOT more THEN clock_timestamp() END,
+           crashes = crashes + crash::integer,
            error = CASE WHEN worker_id = ANY(%(gone)s) THEN 'worker ' || worker_id || ' is gone'
                         ELSE 'the lease of worker ' || worker_id || ' ended' END,
            run_at = clock_timestamp(), updated_at = clock_timestamp(),

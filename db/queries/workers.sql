@@ -10,15 +10,22 @@ SELECT set_config('tcp_keepalives_idle', %(probe_s)s::text, false),
        set_config('tcp_keepalives_count', %(probes)s::text, false),
        set_config('tcp_user_timeout', %(timeout_ms)s::text, false);
 
+-- part: life_locks
+-- The keys of the locks that are held by workers that live.
+SELECT l.objid FROM pg_locks l
+ WHERE l.locktype = 'advisory' AND l.classid = hashtext('llm.workers')::oid AND l.objsubid = 2 AND l.granted
+   AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database());
+
 -- name: absent
 -- Workers with leases that said they hold a lock while they live, and do not hold it.
 SELECT w.id FROM llm.workers w
  WHERE w.stopped_at IS NULL AND w.life_key IS NOT NULL
    AND EXISTS (SELECT FROM llm.jobs j WHERE j.status = 'running' AND j.worker_id = w.id)
-   AND NOT EXISTS (
-       SELECT FROM pg_locks l
-        WHERE l.locktype = 'advisory' AND l.classid = hashtext('llm.workers')::oid AND l.objid = w.life_key::oid
-          AND l.objsubid = 2 AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()));
+   AND w.life_key::oid NOT IN ({life_locks});
+
+-- name: life_held
+-- Whether somebody holds the lock by which a worker with this key says that it lives.
+SELECT %(life_key)s::integer::oid IN ({life_locks}) AS held;
 
 -- name: worker_seen
 -- Say who is at work; the first time, and with every heartbeat. Returns how many others may take the same jobs.

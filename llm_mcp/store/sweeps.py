@@ -24,10 +24,24 @@ class Ended:
     status: Status
 
 
-def reap(db: Database, gone: Sequence[str] = ()) -> list[Ended]:
-    """Take back one bounded batch of leases that ended, or that are held by the workers `gone`."""
-    params = {"n": SWEEP, "max_crashes": MAX_CRASHES, "longest_lease_s": LONGEST_LEASE_S, "gone": list(gone)}
-    return _ended(db.run("reap", params))
+def reap(db: Database, gone: Sequence[str] = (), missing: Sequence[str] = ()) -> list[Ended]:
+    """Take back one bounded batch of leases that ended, or that are held by the workers `gone`.
+
+    Those of the workers `missing`, who may come back, are left alone. Whose worker lives lost its lease and no worker:
+    it is not on its way to be `crashed`.
+    """
+    return _ended(
+        db.run(
+            "reap",
+            {
+                "n": SWEEP,
+                "max_crashes": MAX_CRASHES,
+                "longest_lease_s": LONGEST_LEASE_S,
+                "gone": list(gone),
+                "missing": list(missing),
+            },
+        )
+    )
 
 
 def expire(db: Database) -> list[Ended]:

@@ -107,6 +107,7 @@ def fourth_worker(evidence: Evidence) -> None:
     evidence.moves[PILL][-1] = move("running", "queued", 3, held=23)
     evidence.moves[PILL] += [move("queued", "running", 4, holds=24), move("running", "error", 4, held=24)]
     evidence.attempts[PILL].append(tried(4, 24, "error", "lease_expired"))
+    evidence.notes[PILL].append(Note(PILL, 4, 24, "pill4", ended=False))
 
 
 def leased_twice(evidence: Evidence) -> None:
@@ -178,7 +179,7 @@ BROKEN: list[tuple[str, str, Breaking]] = [
     ("stale", "it says lease_expired", set_(PILL, reason="lease_expired")),
     ("stale", "it says crashed", lambda evidence: evidence.attempts[PILL][1].update(reason="failed")),
     ("stuck", "queued after all was well", set_(status="queued", result=None)),
-    ("stuck", "after 4 lost workers", fourth_worker),
+    ("stuck", "after 4 workers that ran it", fourth_worker),
     ("stuck", "did not drain", lambda evidence: evidence.faults.append("worker0 did not drain")),
 ]
 

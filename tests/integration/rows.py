@@ -13,7 +13,7 @@ from psycopg.conninfo import make_conninfo
 
 from llm_mcp.embedded.postgres import EmbeddedPostgres
 from llm_mcp.job import Lease, Submission
-from llm_mcp.store import jobs, leases
+from llm_mcp.store import jobs, leases, workers
 from llm_mcp.store.pool import Connection, Database, connect
 
 
@@ -78,6 +78,30 @@ def lease(db: Database, worker_id: str = "w", **more: Any) -> Lease:
     (found,) = claim(db, worker_id)
     assert found.job_id == job_id
     return found
+
+
+def alive(dsn: str, db: Database, worker_id: str) -> Connection:
+    """Report a worker with a life lock and return the session that holds it."""
+    session = connect(dsn)
+    key = workers.live(db, session, silence_s=20.0)
+    report(db, worker_id, key)
+    return session
+
+
+def report(db: Database, worker_id: str, life_key: int | None) -> None:
+    """Report a worker, with the key of its life lock if it has one."""
+    workers.seen(
+        db,
+        worker_id,
+        name="",
+        host="",
+        pid=1,
+        version="",
+        kinds=[],
+        threads=1,
+        running=1,
+        life_key=life_key,
+    )
 
 
 def rewind(dsn: str, job_id: UUID, seconds: float = 3600.0) -> None:

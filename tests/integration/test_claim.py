@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
@@ -13,7 +14,7 @@ from llm_mcp.jobs import Jobs
 from llm_mcp.store import leases as verbs
 from llm_mcp.store import sweeps
 from llm_mcp.store.pool import Connection, Database
-from tests.integration.rows import add, claim, lease, rewind, whole
+from tests.integration.rows import add, alive, claim, lease, report, rewind, whole
 
 
 def order(db: Database, n: int = 1) -> list[str]:
@@ -225,6 +226,26 @@ def test_only_crashes_in_a_row_make_a_pill(db: Database, dsn: str, jobs: Jobs) -
     (held,) = claim(db)
     verbs.release(db, [(job_id, held.token)])  # no crash, but no proof of health either
     assert crash(db, dsn) is Status.ERROR
+    assert jobs.get(job_id).reason is Reason.CRASHED
+
+
+@pytest.mark.parametrize("session", [True, False], ids=["session", "leases"])
+def test_who_lives_and_lost_its_lease_was_not_killed(
+    db: Database, dsn: str, sql: Connection, jobs: Jobs, session: bool
+) -> None:
+    """It has the session that would have ended with it, or said since the lease ended that it lives."""
+    job_id = add(db, max_attempts=4)
+    assert crash(db, dsn) is crash(db, dsn) is Status.QUEUED
+    claim(db)
+    with alive(dsn, db, "w") if session else contextlib.nullcontext():
+        sql.execute("UPDATE llm.jobs SET lease_until = now()")
+        if not session:
+            report(db, "w", None)
+        assert [ended.status for ended in sweeps.reap(db)] == [Status.QUEUED]
+    claim(db)
+    sql.execute("UPDATE llm.jobs SET lease_until = now()")
+    assert sweeps.reap(db, missing=["w"]) == []
+    assert [ended.status for ended in sweeps.reap(db)] == [Status.ERROR]
     assert jobs.get(job_id).reason is Reason.CRASHED
 
 

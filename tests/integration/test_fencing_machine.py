@@ -290,7 +290,7 @@ def test_no_order_of_verbs_breaks_a_promise(own: str) -> None:
         ("complete", "AND j.lease_token = r.token\n     WHERE j.status = 'running'", "WHERE j.status <> 'done'"),
         ("complete", "AND j.lease_token = r.token\n     WHERE j.status = 'running'", ""),
         ("fail", "AND lease_token = %(token)s", ""),
-        ("reap", "crashes = crashes + 1,\n", "\n"),
+        ("reap", "crashes = crashes + crash::integer,\n", "\n"),
         ("claim", "ORDER BY priority DESC, queued_at", "ORDER BY queued_at"),
         ("claimed", "AND worker_id = %(worker_id)s AND claim_id = %(claim_id)s", "AND worker_id = %(worker_id)s"),
         ("heartbeat", "AND j.lease_token = h.token", ""),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,11 +19,11 @@ from llm_mcp.runtime import Runtime
 from llm_mcp.scheduler import Scheduler
 from llm_mcp.store import jobs as job_rows
 from llm_mcp.store import leases as verbs
-from llm_mcp.store import sweeps, workers
+from llm_mcp.store import sweeps
 from llm_mcp.store.listen import JOB_ENDED, JOB_QUEUED
-from llm_mcp.store.pool import Connection, Database, connect
+from llm_mcp.store.pool import Connection, Database
 from tests.integration.proxy import Proxy
-from tests.integration.rows import add, claim, lease, rewind
+from tests.integration.rows import add, alive, claim, lease, report, rewind
 from tests.waiting import until
 
 Open = Callable[..., Scheduler]
@@ -81,29 +82,6 @@ def test_whoever_waits_is_told(schedule: Open, runtime: Runtime, db: Database, s
         assert watcher.wait(5)
 
 
-def alive(dsn: str, db: Database, worker_id: str) -> Connection:
-    """Report a worker with a life lock and return the session that holds it."""
-    session = connect(dsn)
-    key = workers.live(db, session, silence_s=20.0)
-    report(db, worker_id, key)
-    return session
-
-
-def report(db: Database, worker_id: str, life_key: int | None) -> None:
-    workers.seen(
-        db,
-        worker_id,
-        name="",
-        host="",
-        pid=1,
-        version="",
-        kinds=[],
-        threads=1,
-        running=1,
-        life_key=life_key,
-    )
-
-
 def test_a_worker_that_died_is_noticed_long_before_its_lease_ends(
     schedule: Open, db: Database, dsn: str, jobs: Jobs
 ) -> None:
@@ -120,6 +98,22 @@ def test_a_worker_that_died_is_noticed_long_before_its_lease_ends(
     for held in (living, older):
         assert jobs.get(held.job_id).status is Status.RUNNING
     other.close()
+
+
+@pytest.mark.parametrize("back", [True, False], ids=["back", "dead"])
+def test_a_job_ends_no_workers_that_come_back_without_its_lease(
+    schedule: Open, db: Database, dsn: str, sql: Connection, jobs: Jobs, back: bool
+) -> None:
+    """As after an absence of the server longer than a lease: all of them are missing, for a moment or for good."""
+    held = lease(db, "w")
+    alive(dsn, db, "w").close()
+    sql.execute("UPDATE llm.jobs SET lease_until = now()")
+    schedule()
+    until(lambda: leaders(sql) == 1)
+    with alive(dsn, db, "w") if back else contextlib.nullcontext():
+        until(lambda: jobs.get(held.job_id).status is Status.QUEUED)
+    assert jobs.get(held.job_id).error == ("the lease of worker w ended" if back else "worker w is gone")
+    assert sql.execute("SELECT crashes FROM llm.jobs").fetchall() == [{"crashes": 0 if back else 1}]
 
 
 def test_a_session_that_broke_is_not_a_worker_that_died(
