@@ -22,6 +22,7 @@ from .core import Core
 from .guard import MCP_PATH, Guard
 from .passing import Passing
 from .server import create_server
+from .single import Single
 from .tokens import Tokens
 
 # Clients that keep no session open one for each request: they are not kept long.
@@ -69,7 +70,7 @@ def create_app(
     routes = [*sessions.routes, *bridge.routes(used, limit_bytes=settings.max_body_bytes), *passing.routes()]
     # Nothing but the routes: what goes wrong is the guard's to answer.
     app = Router(routes, lifespan=lifespan, redirect_slashes=False)
-    return Guard(AuthContextMiddleware(app), settings, tokens)
+    return Guard(Single(AuthContextMiddleware(app), MCP_PATH), settings, tokens)
 
 
 def _security(settings: Settings) -> TransportSecuritySettings:

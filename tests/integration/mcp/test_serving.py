@@ -57,6 +57,29 @@ def _waited(bridge: Bridge, job_id: str, way: tuple[dict[str, Any], dict[str, st
     return bridge.ask("POST", "/mcp", body, Accept=_BOTH, **way[1])
 
 
+def test_calls_in_a_session_share_a_connection(served: Bridge) -> None:
+    """Their answers are one message each, and the connection stays open after it."""
+    connection = http.client.HTTPConnection(served.url.removeprefix("http://"), timeout=30)
+
+    def ask(method: str, **more: Any) -> http.client.HTTPResponse:
+        body = json.dumps({"jsonrpc": "2.0", "method": method, **more})
+        connection.request("POST", "/mcp", body, {"Content-Type": "application/json", "Accept": _BOTH, **session})
+        return connection.getresponse()
+
+    session: dict[str, str] = {}
+    opened = ask("initialize", id=1, params=_INITIALIZE["params"])
+    session = {"Mcp-Session-Id": opened.headers["mcp-session-id"]}
+    (first, opening) = (connection.sock, json.loads(opened.read()))
+    assert opening["result"]["protocolVersion"] == "2025-06-18"
+    ask("notifications/initialized").read()
+    for number in (2, 3):
+        answer = ask("tools/list", id=number)
+        assert answer.headers["content-type"] == "application/json"
+        assert json.loads(answer.read())["id"] == number
+    assert connection.sock is first is not None
+    connection.close()
+
+
 def test_a_stop_tells_what_waits_and_takes_no_time(
     bridge_settings: Settings, player: Player, log: Path, kind: str
 ) -> None:
