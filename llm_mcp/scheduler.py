@@ -71,8 +71,7 @@ class Scheduler:
         `leads`: whether we look often enough to tell who is dead; else leases alone tell.
         """
         notifier = self._runtime.notifier
-        gone, missing = self._absent() if leads else ([], [])
-        for reaped in self._batches(lambda db: sweeps.reap(db, gone, missing)):
+        for reaped in self._reaped(leads=leads):
             for ended in reaped:
                 log.warning(
                     "lease ended",
@@ -113,9 +112,11 @@ class Scheduler:
                     self._turn()
                 else:
                     self._missing.clear()
-                    self._stand_in()
+                    if leadership.away:
+                        self._stand_in_at = 0.0  # whoever lives has a moment to come back
+                    else:
+                        self._stand_in()
             except LlmMcpError as error:
-                self._missing.clear()  # nobody could be seen meanwhile
                 log.warning("sweep failed", extra={"action": "sweep_failed", "error": str(error)})
             except Exception:
                 # Reaping is the backstop of every promise: one bad turn must not end it.
@@ -155,6 +156,15 @@ class Scheduler:
         usual_s = self._runtime.settings.reap_s * random.uniform(0.8, 1.2)  # noqa: S311 - jitter, no secret
         waits_s = [since + _GRACE_S - time.monotonic() for since in self._missing.values()]
         return max(_BREATH_S, min([usual_s, *waits_s]))
+
+    def _reaped(self, *, leads: bool) -> Iterator[list[sweeps.Ended]]:
+        """Take back leases, and yield the batches of what was."""
+        try:
+            gone, missing = self._absent() if leads else ([], [])
+            yield from self._batches(lambda db: sweeps.reap(db, gone, missing))
+        except LlmMcpError:
+            self._missing.clear()  # nobody could be seen meanwhile
+            raise
 
     def _absent(self) -> tuple[list[str], list[str]]:
         """Return the workers that have been missing for longer than it takes to find a restarted server again, and

@@ -25,8 +25,12 @@ class Single:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request."""
-        posted = scope["type"] == "http" and scope["method"] == "POST" and scope["path"] == self._path
-        await self._app(scope, receive, _Held(send) if posted else send)
+        if scope["type"] == "http" and scope["method"] == "POST" and scope["path"] == self._path:
+            held = _Held(send)
+            await self._app(scope, receive, held)
+            await held.end()
+        else:
+            await self._app(scope, receive, send)
 
 
 class _Held:
@@ -40,9 +44,10 @@ class _Held:
     async def __call__(self, message: Message) -> None:
         if self._said:  # the end of a stream that was none
             return
-        if message["type"] == "http.response.start" and _is_stream(message):
-            self._head = message
-            return
+        if message["type"] == "http.response.start":
+            self._head = message if _is_stream(message) else None  # an error takes the place of what was not sent
+            if self._head is not None:
+                return
         if self._head is not None:
             head, self._head = self._head, None
             if text := _answer(message.get("body", b"")):
@@ -50,6 +55,11 @@ class _Held:
                 head, message = _as_json(head, text), {"type": "http.response.body", "body": text}
             await self._send(head)
         await self._send(message)
+
+    async def end(self) -> None:
+        """Nothing more comes: a stream that was cut before its first event is one all the same."""
+        if self._head is not None:
+            await self._send(self._head)
 
 
 def _is_stream(head: Message) -> bool:
@@ -61,9 +71,10 @@ def _answer(chunk: bytes) -> bytes | None:
     if not (chunk.startswith(_BEFORE) and chunk.endswith(_AFTER)):
         return None
     text = chunk[len(_BEFORE) : -len(_AFTER)]
-    if b"\n" in text:
+    try:
+        said: dict[str, Any] = orjson.loads(text)
+    except orjson.JSONDecodeError:  # it has several lines, or half a character
         return None
-    said: dict[str, Any] = orjson.loads(text)
     return text if "method" not in said else None
 
 

@@ -231,15 +231,16 @@ SELECT id FROM ended;
 -- name: reap
 -- Take back leases that ended, or whose worker is gone. One that ends later than any lease may (the server's clock
 -- was set back) has ended too; that of a worker just missing waits, for it may be on its way back. A job only counts as
--- one that ends workers when its worker does not seem to live: a server that was away ends leases too.
+-- one that ends workers when its worker does not seem to live, nor left in good order: a server that was away ends
+-- leases too.
 WITH lost AS MATERIALIZED (
     SELECT j.id, j.lease_token AS token, j.worker_id AS worker, c.crash,
            c.crash AND j.crashes + 1 >= %(max_crashes)s AS pill, j.attempts - j.releases < j.max_attempts AS more
       FROM llm.jobs j CROSS JOIN LATERAL (
                SELECT NOT EXISTS (
                    SELECT FROM llm.workers w
-                    WHERE w.id = j.worker_id
-                      AND (w.seen_at > j.lease_until OR w.life_key::oid IN ({life_locks}))) AS crash) c
+                    WHERE w.id = j.worker_id AND (w.seen_at > j.lease_until OR w.stopped_at IS NOT NULL
+                                                  OR w.life_key::oid IN ({life_locks}))) AS crash) c
      WHERE j.status = 'running' AND (j.worker_id = ANY(%(gone)s)
            OR j.worker_id <> ALL(%(missing)s) AND (j.lease_until <= statement_timestamp()
                OR j.lease_until > statement_timestamp() + 2 * make_interval(secs => %(longest_lease_s)s)))

@@ -40,6 +40,11 @@ class Leadership:
             self.resign()
         return self._held
 
+    @property
+    def away(self) -> bool:
+        """Whether the database was, when we were asked last."""
+        return self._conn is None
+
     def resign(self) -> None:
         """Let another lead."""
         self._held = False

@@ -12,7 +12,7 @@ import pytest
 from llm_mcp.job import Reason, Status
 from llm_mcp.jobs import Jobs
 from llm_mcp.store import leases as verbs
-from llm_mcp.store import sweeps
+from llm_mcp.store import sweeps, workers
 from llm_mcp.store.pool import Connection, Database
 from tests.integration.rows import add, alive, claim, lease, report, rewind, whole
 
@@ -229,20 +229,24 @@ def test_only_crashes_in_a_row_make_a_pill(db: Database, dsn: str, jobs: Jobs) -
     assert jobs.get(job_id).reason is Reason.CRASHED
 
 
-@pytest.mark.parametrize("session", [True, False], ids=["session", "leases"])
-def test_who_lives_and_lost_its_lease_was_not_killed(
-    db: Database, dsn: str, sql: Connection, jobs: Jobs, session: bool
+@pytest.mark.parametrize("why", ["session", "seen", "left"])
+def test_who_lost_its_lease_was_not_always_killed(
+    db: Database, dsn: str, sql: Connection, jobs: Jobs, why: str
 ) -> None:
-    """It has the session that would have ended with it, or said since the lease ended that it lives."""
+    """It has the session that would have ended with it, or said since that it lives, or left in good order."""
     job_id = add(db, max_attempts=4)
     assert crash(db, dsn) is crash(db, dsn) is Status.QUEUED
     claim(db)
-    with alive(dsn, db, "w") if session else contextlib.nullcontext():
+    report(db, "w", None)
+    with alive(dsn, db, "w") if why == "session" else contextlib.nullcontext():
+        if why == "left":
+            workers.stopped(db, "w")
         sql.execute("UPDATE llm.jobs SET lease_until = now()")
-        if not session:
+        if why == "seen":
             report(db, "w", None)
         assert [ended.status for ended in sweeps.reap(db)] == [Status.QUEUED]
     claim(db)
+    report(db, "w", None)
     sql.execute("UPDATE llm.jobs SET lease_until = now()")
     assert sweeps.reap(db, missing=["w"]) == []
     assert [ended.status for ended in sweeps.reap(db)] == [Status.ERROR]

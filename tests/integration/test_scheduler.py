@@ -12,14 +12,17 @@ from typing import Any
 import pytest
 
 from llm_mcp import config
+from llm_mcp.errors import SetupError
 from llm_mcp.job import Reason, Status
 from llm_mcp.jobs import Jobs
 from llm_mcp.keeper import Keeper
 from llm_mcp.runtime import Runtime
 from llm_mcp.scheduler import Scheduler
+from llm_mcp.schedules import Schedules
 from llm_mcp.store import jobs as job_rows
 from llm_mcp.store import leases as verbs
 from llm_mcp.store import sweeps
+from llm_mcp.store.leader import Leadership
 from llm_mcp.store.listen import JOB_ENDED, JOB_QUEUED
 from llm_mcp.store.pool import Connection, Database
 from tests.integration.proxy import Proxy
@@ -114,6 +117,44 @@ def test_a_job_ends_no_workers_that_come_back_without_its_lease(
         until(lambda: jobs.get(held.job_id).status is Status.QUEUED)
     assert jobs.get(held.job_id).error == ("the lease of worker w ended" if back else "worker w is gone")
     assert sql.execute("SELECT crashes FROM llm.jobs").fetchall() == [{"crashes": 0 if back else 1}]
+
+
+def test_who_stands_in_waits_after_an_absence_too(
+    schedule: Open, proxy: Proxy, db: Database, dsn: str, sql: Connection, jobs: Jobs
+) -> None:
+    """When the server is back all workers are missing, and whoever does not lead has not looked for long."""
+    held = lease(db, "w")
+    leader = Leadership(dsn, db.schema)
+    assert leader.held()
+    try:
+        scheduler = schedule(proxy.dsn)
+        until(lambda: scheduler._stand_in_at > 0)
+        proxy.refuse()
+        until(lambda: scheduler._stand_in_at == 0)
+        alive(dsn, db, "w").close()
+        sql.execute("UPDATE llm.jobs SET lease_until = now()")
+        proxy.restore()
+        until(lambda: scheduler._stand_in_at > 0)
+        with alive(dsn, db, "w"):
+            until(lambda: jobs.get(held.job_id).status is Status.QUEUED, timeout_s=20)
+    finally:
+        leader.resign()
+    assert sql.execute("SELECT crashes FROM llm.jobs").fetchall() == [{"crashes": 0}]
+
+
+def test_another_duty_that_fails_keeps_no_dead_worker_missing(
+    schedule: Open, db: Database, dsn: str, sql: Connection, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fire(_: Schedules) -> None:
+        raise SetupError("no rights")
+
+    monkeypatch.setattr(Schedules, "fire", fire)
+    held = lease(db, "w")
+    alive(dsn, db, "w").close()
+    sql.execute("UPDATE llm.jobs SET lease_until = now()")
+    schedule()
+    until(lambda: jobs.get(held.job_id).status is Status.QUEUED)
+    assert jobs.get(held.job_id).error == "worker w is gone"
 
 
 def test_a_session_that_broke_is_not_a_worker_that_died(

@@ -64,9 +64,10 @@ def test_an_answer_that_comes_first_is_the_whole_answer(text: bytes) -> None:
         {"type": "http.response.body", "body": b"id: 1\r\ndata: \r\n\r\n", "more_body": True},
         {"type": "http.response.body", "body": b"id: 1\r\nevent: message\r\ndata: " + _ANSWER + b"\r\n\r\n"},
         {"type": "http.response.body", "body": b"event: message\r\ndata: {\r\ndata: }\r\n\r\n", "more_body": True},
+        _event(_ANSWER.replace(b"\\n", b"\\ud83d")),
         _END,
     ],
-    ids=["notice", "ping", "opening", "numbered", "lines", "nothing"],
+    ids=["notice", "ping", "opening", "numbered", "lines", "half", "nothing"],
 )
 def test_whatever_else_comes_first_opens_the_stream(first: Message) -> None:
     says = [_HEAD, first, _event(_ANSWER), _END]
@@ -85,3 +86,15 @@ def test_what_is_no_stream_is_left_alone() -> None:
         {"type": "http.response.body", "body": _event(_ANSWER)["body"]},
     ]
     assert _sent(says) == says
+
+
+def test_an_error_takes_the_place_of_a_stream_that_did_not_begin() -> None:
+    says: list[Message] = [
+        {"type": "http.response.start", "status": 500, "headers": [(b"content-type", b"application/json")]},
+        {"type": "http.response.body", "body": _ERROR},
+    ]
+    assert _sent([_HEAD, *says]) == says
+
+
+def test_a_stream_that_is_cut_before_its_first_event_has_a_head() -> None:
+    assert _sent([_HEAD]) == [_HEAD]

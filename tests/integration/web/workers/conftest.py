@@ -29,7 +29,7 @@ def expire(dsn: str, runtime: Runtime) -> Callable[[Any], None]:
     """Let the lease of a claimed job end."""
 
     def end(claimed: Any) -> None:
-        rewind(dsn, claimed["job"]["id"])
+        rewind(dsn, claimed["job"]["id"], 0.0)  # its worker was seen when it claimed, and not since
         Scheduler(runtime).sweep()
 
     return end
