@@ -39,7 +39,9 @@ SELECT token FROM lease;
 SELECT w.n, job.status, job.attempts, e.seq, e.type, e.data, coalesce(e.more, false) AS more
   FROM json_to_recordset(%(asked)s::json)
            AS w (n integer, job_id uuid, attempt integer, seq integer, told text, most integer)
-  LEFT JOIN llm.jobs job ON job.id = w.job_id
+  -- One by one: a join was planned for as few jobs as there were when the plan was made.
+  LEFT JOIN LATERAL (
+       SELECT j.id, j.status, j.attempts, j.begun_at FROM llm.jobs j WHERE j.id = w.job_id OFFSET 0) job ON true
   LEFT JOIN LATERAL (
        SELECT p.seq, p.type, CASE WHEN p.upto <= %(bytes)s OR w.n = 1 THEN p.data END AS data,
               p.found = w.most OR p.whole > %(bytes)s AS more

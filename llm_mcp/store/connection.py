@@ -62,10 +62,12 @@ def _own(conn: PoolConnection) -> None:
     """Bound every wait of a session of ours: somebody's open transaction must not hold up all who come after."""
     conn.shared, conn.prepare_threshold = False, _PREPARE_AFTER
     # A turn takes longer to plan than to run, and its plan is the same for all values (the tests see to that).
-    # To compile one takes longer still: a Postgres that can would, from so many jobs on, each time it is run.
+    # It lasts until Postgres counts the tables' rows again: made while they were all but empty, it would read them from
+    # end to end, a minute long and longer, were it not told to take an index. To compile one takes longer than to plan
+    # it: a Postgres that can would, from so many jobs on, each time it is run.
     conn.execute(
         f"SET lock_timeout = '{_LOCK_TIMEOUT}'; SET statement_timeout = '{_STATEMENT_TIMEOUT}';"
-        " SET plan_cache_mode = force_generic_plan; SET jit = off",
+        " SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET jit = off",
         prepare=False,
     )
 
