@@ -59,7 +59,8 @@ def _find_out(conn: PoolConnection) -> None:
 
 
 def _own(conn: PoolConnection) -> None:
-    """Bound every wait of a session of ours: somebody's open transaction must not hold up all who come after."""
+    """Set up a session of ours: its plans are kept, and every wait is bounded, for somebody's open transaction must not
+    hold up all who come after."""
     conn.shared, conn.prepare_threshold = False, _PREPARE_AFTER
     # A turn takes longer to plan than to run, and its plan is the same for all values (the tests see to that).
     # It lasts until Postgres counts the tables' rows again: made while they were all but empty, it would read them from
