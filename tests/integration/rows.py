@@ -66,6 +66,30 @@ def add(
     return job_id
 
 
+def add_history(conn: psycopg.Connection[Any], rows: int) -> None:
+    """Add so many finished jobs with their attempts, as many that wait, and of these have 50 run."""
+    conn.execute(
+        "INSERT INTO llm.jobs (id, kind, status, result, attempts, begun_at, queued_at, run_at, finished_at)"
+        " SELECT llm.new_id(), 'echo', 'done', '{}', 1, now(), t, t, t FROM generate_series(1, %s) n,"
+        " LATERAL (SELECT now() - n * interval '10 s') AS x (t)",
+        (rows,),
+    )
+    conn.execute(
+        "INSERT INTO llm.jobs (id, kind, priority) SELECT llm.new_id(), 'echo', n %% 5 FROM generate_series(1, %s) n",
+        (rows,),
+    )
+    conn.execute(
+        "WITH few AS (SELECT id FROM llm.jobs WHERE status = 'queued' LIMIT 50)"
+        " UPDATE llm.jobs j SET status = 'running', attempts = 1, begun_at = now(), worker_id = 'w',"
+        " lease_token = nextval('llm.lease_tokens'), lease_until = now() + interval '1 min'"
+        " FROM few WHERE j.id = few.id"
+    )
+    conn.execute(
+        "INSERT INTO llm.job_attempts (job_id, attempt, lease_token, worker_id, status, finished_at)"
+        " SELECT id, 1, 0, 'w', 'done', finished_at FROM llm.jobs WHERE status = 'done'"
+    )
+
+
 def claim(db: Database, worker_id: str = "w", *, n: int = 1, lease_s: float = 60.0, **more: Any) -> list[Lease]:
     """Claim echo jobs."""
     asked: dict[str, Any] = {"kinds": ["echo"], "ageing_s": 600.0, **more}

@@ -14,7 +14,7 @@ from psycopg import IsolationLevel
 from llm_mcp.store import leases as verbs
 from llm_mcp.store.leases import START, Finished, Place
 from llm_mcp.store.pool import Connection, Database
-from tests.integration.test_plans import in_order, plan
+from tests.integration.test_plans import VALUES, pages_touched, plan
 
 BACKLOG = 2000
 BATCH = 200
@@ -25,7 +25,7 @@ HEAD_S = 0.1
 def pages(conn: Connection, place: Place = START) -> int:
     """Return how many pages a claim of eight touches."""
     asked = {
-        **in_order("turn"),
+        **VALUES["turn"],
         "results": "[]",
         "free": 8,
         "aged_from": place.aged_from,
@@ -36,7 +36,7 @@ def pages(conn: Connection, place: Place = START) -> int:
     with conn.transaction(force_rollback=True):
         found = plan(conn, "turn", asked)
     assert found[0]["Actual Rows"] == 8
-    return int(found[0]["Shared Hit Blocks"] + found[0]["Shared Read Blocks"])
+    return pages_touched(found)
 
 
 class Churn:

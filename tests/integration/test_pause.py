@@ -16,7 +16,7 @@ from llm_mcp.store.listen import JOB_QUEUED
 from llm_mcp.store.pool import Connection, Database
 from tests.integration.rows import add, claim
 from tests.integration.test_limits import many
-from tests.integration.test_plans import in_order, plan
+from tests.integration.test_plans import VALUES, pages_touched, plan
 from tests.waiting import until
 
 BACKLOG = 50_000
@@ -90,8 +90,8 @@ def test_a_long_paused_queue_in_front_is_passed_by(db: Database, queues: Queues,
 
 def cost(sql: Connection, **place: Any) -> tuple[int, int]:
     """Return how many jobs a turn took, and the pages it touched."""
-    found = plan(sql, "turn", {**in_order("turn"), "kinds": ["echo"], "free": 8, "results": "[]", **place})
-    return found[0]["Actual Rows"], found[0]["Shared Hit Blocks"] + found[0]["Shared Read Blocks"]
+    found = plan(sql, "turn", {**VALUES["turn"], "kinds": ["echo"], "free": 8, "results": "[]", **place})
+    return found[0]["Actual Rows"], pages_touched(found)
 
 
 def test_the_list_says_what_waits_where(db: Database, queues: Queues, sql: Connection) -> None:

@@ -15,8 +15,8 @@ from psycopg.rows import dict_row
 
 from llm_mcp.embedded.postgres import EmbeddedPostgres
 from llm_mcp.store.pool import Connection
-from llm_mcp.store.sql import statements
-from tests.integration.rows import shared_database
+from llm_mcp.store.sql import numbered, statements
+from tests.integration.rows import add_history, shared_database
 
 ROWS = 50_000
 KINDS = ["echo", "ollama.chat", "ollama.embed", "ollama.generate", "openai.chat", "openai.embed", "openrouter.chat"]
@@ -258,29 +258,9 @@ def full(postgres: EmbeddedPostgres, template: str) -> Iterator[Connection]:
         shared_database(postgres, template) as dsn,
         psycopg.connect(dsn, autocommit=True, row_factory=dict_row) as conn,
     ):
-        conn.execute(
-            "INSERT INTO llm.jobs (id, kind, status, result, attempts, begun_at, queued_at, run_at, finished_at)"
-            " SELECT llm.new_id(), 'echo', 'done', '{}', 1, now(), t, t, t FROM generate_series(1, %s) n,"
-            " LATERAL (SELECT now() - n * interval '10 s') AS x (t)",
-            (ROWS,),
-        )
-        conn.execute(
-            "INSERT INTO llm.jobs (id, kind, priority)"
-            " SELECT llm.new_id(), 'echo', n %% 5 FROM generate_series(1, %s) n",
-            (ROWS,),
-        )
-        conn.execute(
-            "WITH few AS (SELECT id FROM llm.jobs WHERE status = 'queued' LIMIT 50)"
-            " UPDATE llm.jobs j SET status = 'running', attempts = 1, begun_at = now(), worker_id = 'w',"
-            " lease_token = nextval('llm.lease_tokens'), lease_until = now() + interval '1 min'"
-            " FROM few WHERE j.id = few.id"
-        )
+        add_history(conn, ROWS)
         conn.execute(
             "UPDATE llm.jobs SET deadline_at = now() + interval '1 h' WHERE status = 'queued' AND priority = 1"
-        )
-        conn.execute(
-            "INSERT INTO llm.job_attempts (job_id, attempt, lease_token, worker_id, status, finished_at)"
-            " SELECT id, 1, 0, 'w', 'done', finished_at FROM llm.jobs WHERE status = 'done'"
         )
         conn.execute(
             "INSERT INTO llm.job_events (job_id, attempt, seq, begun_at, type, data)"
@@ -344,15 +324,28 @@ def plan(conn: Connection, name: str, values: dict[str, Any], *, generic: bool =
     if not generic:
         found = conn.execute("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + statements()[name], values, prepare=False)
         return nodes(found.fetchone())
-    text = statements()[name]
-    for number, parameter in enumerate(values, 1):
-        text = text.replace(f"%({parameter})s", f"${number}")
     conn.execute("DEALLOCATE ALL")
     conn.execute("SET LOCAL plan_cache_mode = force_generic_plan")
-    conn.execute(f"PREPARE asked AS {text}")
-    given = sql.SQL("({})").format(sql.SQL(", ").join(map(sql.Literal, values.values()))) if values else sql.SQL("")
-    call = sql.SQL("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE asked {}").format(given)
-    return nodes(conn.execute(call, prepare=False).fetchone())
+    conn.execute(prepared(name), prepare=False)
+    return nodes(conn.execute(explained(name, values), prepare=False).fetchone())
+
+
+def prepared(name: str) -> sql.Composed:
+    """Return what has a statement prepared under its own name."""
+    return sql.SQL("PREPARE {} AS ").format(sql.Identifier(name)) + sql.SQL(numbered(statements()[name])[0].decode())
+
+
+def called(name: str, values: dict[str, Any]) -> sql.Composed:
+    """Return the call of a statement that is prepared."""
+    parameters = numbered(statements()[name])[1]
+    assert values.keys() == set(parameters)
+    given = sql.SQL(", ").join(sql.Literal(values[parameter]) for parameter in parameters)
+    return sql.SQL("EXECUTE {} ({})" if values else "EXECUTE {}").format(sql.Identifier(name), given)
+
+
+def explained(name: str, values: dict[str, Any]) -> sql.Composed:
+    """Return the same, told of instead of answered."""
+    return sql.SQL("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) ") + called(name, values)
 
 
 def nodes(row: Any) -> list[dict[str, Any]]:
@@ -367,6 +360,10 @@ def nodes(row: Any) -> list[dict[str, Any]]:
 
 def read_whole(found: list[dict[str, Any]]) -> set[str]:
     return {node["Relation Name"] for node in found if node["Node Type"] == "Seq Scan"} - MAY_BE_READ_WHOLE
+
+
+def pages_touched(found: list[dict[str, Any]]) -> int:
+    return int(found[0]["Shared Hit Blocks"] + found[0]["Shared Read Blocks"])
 
 
 def indexes(found: list[dict[str, Any]]) -> set[str]:
@@ -392,13 +389,7 @@ def test_every_statement_can_be_prepared_as_it_is_sent(conn: Connection, name: s
     ),
 )
 def test_no_statement_reads_a_table_from_end_to_end(conn: Connection, name: str) -> None:
-    assert read_whole(plan(conn, name, in_order(name))) == set()
-
-
-def in_order(name: str) -> dict[str, Any]:
-    """Return the values in the order in which the statement first names them, as its parameters are numbered."""
-    text = statements()[name]
-    return dict(sorted(VALUES[name].items(), key=lambda item: text.index(f"%({item[0]})s")))
+    assert read_whole(plan(conn, name, VALUES[name])) == set()
 
 
 @pytest.mark.parametrize(
@@ -429,14 +420,14 @@ def in_order(name: str) -> dict[str, Any]:
     ],
 )
 def test_each_finds_its_rows_by_the_index_made_for_it(conn: Connection, name: str, expected: set[str]) -> None:
-    assert indexes(plan(conn, name, in_order(name))) == expected
+    assert indexes(plan(conn, name, VALUES[name])) == expected
 
 
 def claim_costs(conn: Connection, kinds: list[str]) -> tuple[int, int, int]:
     """Return the rows a turn for eight took, the rows it looked at in vain, and the pages it touched."""
-    found = plan(conn, "turn", {**in_order("turn"), "kinds": kinds, "free": 8})
+    found = plan(conn, "turn", {**VALUES["turn"], "kinds": kinds, "free": 8})
     vain = sum(node.get("Rows Removed by Filter", 0) for node in found)
-    return found[0]["Actual Rows"], vain, found[0]["Shared Hit Blocks"] + found[0]["Shared Read Blocks"]
+    return found[0]["Actual Rows"], vain, pages_touched(found)
 
 
 def test_a_claim_touches_what_it_takes(conn: Connection) -> None:
@@ -466,12 +457,12 @@ def test_a_long_queue_that_cannot_be_claimed_is_stepped_over_in_the_index(
 
 def claim_any_costs(conn: Connection) -> tuple[int, int]:
     """Return the rows a claim of whatever kind looked at in vain, and the pages it touched; it takes one."""
-    found = plan(conn, "claim_any", in_order("claim_any"))
+    found = plan(conn, "claim_any", VALUES["claim_any"])
     (update,) = (node for node in found if node["Node Type"] == "ModifyTable" and node["Relation Name"] == "jobs")
     assert update["Actual Rows"] == 1
     assert read_whole(found) == set()
     vain = sum(node.get("Rows Removed by Filter", 0) for node in found)
-    return vain, found[0]["Shared Hit Blocks"] + found[0]["Shared Read Blocks"]
+    return vain, pages_touched(found)
 
 
 def test_a_claim_of_every_kind_touches_what_it_takes(conn: Connection) -> None:
@@ -495,7 +486,7 @@ def test_a_claim_of_every_kind_steps_over_kinds_at_their_limit_in_the_index(conn
 def test_a_claim_among_the_aged_walks_them_by_age_and_sorts_only_what_it_takes(conn: Connection) -> None:
     """Everybody waits for longer than the ageing bound: fifty thousand are in the first order, by age."""
     conn.execute("UPDATE llm.jobs SET queued_at = queued_at - interval '1 h' WHERE status = 'queued'")
-    values = {**in_order("turn"), "free": 8, "results": "[]"}
+    values = {**VALUES["turn"], "free": 8, "results": "[]"}
     found = plan(conn, "turn", values)
     assert found[0]["Actual Rows"] == 8
     assert all(node["Actual Rows"] <= 16 for node in found if node["Node Type"] in ("Sort", "Incremental Sort"))
@@ -511,7 +502,7 @@ def test_a_claim_goes_on_from_its_place_in_the_index(conn: Connection) -> None:
         " LIMIT 1"
     ).fetchall()
     fresh = {"aged_from": "infinity", "fresh_from": row["queued_at"], "priority_from": 2, "priority_to": 2}
-    values = {**in_order("turn"), "free": 8, "results": "[]"}
+    values = {**VALUES["turn"], "free": 8, "results": "[]"}
     assert pages_of(plan(conn, "turn", {**values, **fresh})) < 300
     conn.execute("UPDATE llm.jobs SET queued_at = queued_at - interval '1 h' WHERE status = 'queued'")
     (row,) = conn.execute(
@@ -523,7 +514,7 @@ def test_a_claim_goes_on_from_its_place_in_the_index(conn: Connection) -> None:
 
 def pages_of(found: list[dict[str, Any]]) -> int:
     assert found[0]["Actual Rows"] == 8
-    return int(found[0]["Shared Hit Blocks"] + found[0]["Shared Read Blocks"])
+    return pages_touched(found)
 
 
 def test_a_stream_is_read_from_one_partition(conn: Connection) -> None:
